@@ -1,0 +1,1 @@
+"""Where chunks live: one protocol, its drivers and its wrappers."""
