@@ -1,0 +1,23 @@
+-- name: tenant_create
+INSERT INTO tenants (id, public, trash_seconds) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO NOTHING RETURNING id;
+
+-- name: tenant_list
+SELECT id, public, trash_seconds, created_at FROM tenants ORDER BY id;
+
+-- name: tenant_get
+SELECT id, public, trash_seconds, created_at FROM tenants WHERE id = $1;
+
+-- name: api_key_create
+INSERT INTO api_keys (id, tenant, name, secret_hash) VALUES ($1, $2, $3, $4);
+
+-- name: api_key_list
+SELECT id, tenant, name, created_at, revoked_at FROM api_keys WHERE tenant = $1 ORDER BY id;
+
+-- name: api_key_revoke
+UPDATE api_keys SET revoked_at = catalog_clock() WHERE id = $1 AND revoked_at IS NULL RETURNING id;
+
+-- name: api_key_find
+-- The tenant of a key that is valid now.
+SELECT t.id, t.public, t.trash_seconds FROM api_keys AS k JOIN tenants AS t ON t.id = k.tenant
+WHERE k.secret_hash = $1 AND k.revoked_at IS NULL;
