@@ -1,0 +1,121 @@
+"""The memory budget: what bodies and chunks in flight may hold in this process, all of them together.
+
+First come, first served: a large request at the head is not starved by small ones behind it. Nobody may wait
+while holding what others wait for; `starved` tells holders that can let go (flush a partial chunk, spool to
+disk) that they should.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from mediastore.errors import Overloaded
+
+
+@dataclass(slots=True)
+class _Waiter:
+    size: int
+    granted: asyncio.Future[None]
+
+
+class MemoryBudget:
+    """Counts bytes; it allocates nothing itself."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.in_use_bytes = 0
+        self.in_use_max_bytes = 0
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for memory."""
+        return len(self._waiters)
+
+    @property
+    def starved(self) -> bool:
+        """Somebody waits: let go of what you can."""
+        return bool(self._waiters)
+
+    def try_acquire(self, size: int) -> bool:
+        """Take `size` bytes if they are free and nobody waits for them."""
+        if self._waiters or self.in_use_bytes + size > self.limit_bytes:
+            return False
+        self._take(size)
+        return True
+
+    async def acquire(self, size: int, *, timeout_seconds: float) -> None:
+        """Take `size` bytes, waiting in turn. Raises Overloaded after `timeout_seconds`.
+
+        Raises ValueError for more than the whole budget: that could never be granted.
+        """
+        if size > self.limit_bytes:
+            raise ValueError(f"{size} bytes are more than the whole memory budget")
+        if self.try_acquire(size):
+            return
+        waiter = _Waiter(size, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await waiter.granted
+        except BaseException as error:
+            self._withdraw(waiter)
+            if isinstance(error, TimeoutError):
+                raise Overloaded("no memory for this body came free in time") from None
+            raise
+
+    def release(self, size: int) -> None:
+        """Give back `size` bytes. Raises ValueError when more is given back than was taken."""
+        if size > self.in_use_bytes:
+            raise ValueError("more memory given back than taken")
+        self.in_use_bytes -= size
+        self._grant()
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        if waiter.granted.done() and not waiter.granted.cancelled():
+            self.release(waiter.size)  # granted in the moment it gave up
+        else:
+            self._waiters.remove(waiter)
+            self._grant()
+
+    def _grant(self) -> None:
+        while self._waiters and self.in_use_bytes + self._waiters[0].size <= self.limit_bytes:
+            waiter = self._waiters.popleft()
+            self._take(waiter.size)
+            waiter.granted.set_result(None)
+
+    def _take(self, size: int) -> None:
+        self.in_use_bytes += size
+        self.in_use_max_bytes = max(self.in_use_max_bytes, self.in_use_bytes)
+
+
+class Reservation:
+    """Memory that one body holds; everything is given back by `close()`, whatever happened."""
+
+    def __init__(self, budget: MemoryBudget, timeout_seconds: float) -> None:
+        self._budget = budget
+        self._timeout_seconds = timeout_seconds
+        self.held_bytes = 0
+
+    @property
+    def starved(self) -> bool:
+        return self._budget.starved
+
+    def try_grow(self, size: int) -> bool:
+        taken = self._budget.try_acquire(size)
+        if taken:
+            self.held_bytes += size
+        return taken
+
+    async def grow(self, size: int) -> None:
+        """Raises Overloaded."""
+        await self._budget.acquire(size, timeout_seconds=self._timeout_seconds)
+        self.held_bytes += size
+
+    def shrink(self, size: int) -> None:
+        self._budget.release(size)
+        self.held_bytes -= size
+
+    def close(self) -> None:
+        self._budget.release(self.held_bytes)
+        self.held_bytes = 0
