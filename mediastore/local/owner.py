@@ -1,4 +1,4 @@
-"""Who owns the local Postgres's files: Postgres refuses to run as root, so root lends it an account.
+"""Who owns the local Postgres: it refuses to run as root, so root lends it an account.
 
 For an ordinary user the owner is that user and nothing here changes anything.
 """
@@ -23,11 +23,20 @@ class Owner:
     gid: int
     switches: bool
 
-    def popen_arguments(self) -> dict[str, int | list[int]]:
-        """What subprocess needs to start a program as this owner."""
-        if not self.switches:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+    @property
+    def run_user(self) -> int | None:
+        """subprocess's `user` for a program that runs as this owner."""
+        return self.uid if self.switches else None
+
+    @property
+    def run_group(self) -> int | None:
+        """subprocess's `group`."""
+        return self.gid if self.switches else None
+
+    @property
+    def run_extra_groups(self) -> list[int] | None:
+        """subprocess's `extra_groups`: none of root's."""
+        return [] if self.switches else None
 
     def give(self, path: Path) -> None:
         """Make this account the owner of `path`."""

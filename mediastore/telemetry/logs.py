@@ -1,0 +1,71 @@
+"""Structured logs on standard error: one JSON object a line, or readable text on a terminal.
+
+A request's id is bound to its context, so every line written while it is served carries it. Values
+under names that hold secrets are replaced, whoever logs them.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from mediastore.settings import LogSettings
+
+LEVELS: Mapping[str, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+SECRET_NAMES = ("authorization", "api_key", "secret", "password", "token", "dsn", "cookie")
+HIDDEN = "(hidden)"
+
+
+def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Set up structlog, and the standard library's loggers of our dependencies."""
+    stream = sys.stderr if stream is None else stream
+    console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    level = LEVELS[settings.level]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hide_secrets,
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if console
+        else [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Dependencies explain their own doings at info; from them only trouble is wanted.
+    root.setLevel(max(level, logging.WARNING))
+
+
+def hide_secrets(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace the value of every field whose name says that it is secret."""
+    for name in event:
+        if any(secret in name.lower() for secret in SECRET_NAMES):
+            event[name] = HIDDEN
+    return event
