@@ -114,10 +114,11 @@ BEGIN
 END $$;
 
 -- Commit: after the PUTs returned, and only if every chunk is still the one the intent saw (INV-1, INV-2).
--- p_hashes are the batch's distinct hashes; p_put says which of them this writer has just PUT.
+-- p_hashes are the batch's distinct hashes; p_put says which of them this writer has just PUT; p_finishing, that
+-- the upload has all its bytes and a job will finish it.
 CREATE FUNCTION upload_commit_v1(
     p_upload uuid, p_epoch bigint, p_offset bigint, p_size bigint,
-    p_hashes bytea[], p_generations bigint[], p_put boolean[], p_expires_seconds integer
+    p_hashes bytea[], p_generations bigint[], p_put boolean[], p_finishing boolean, p_expires_seconds integer
 ) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -144,7 +145,8 @@ BEGIN
     IF v_good <> cardinality(p_hashes) THEN
         RAISE EXCEPTION 'a chunk of upload % has changed since its intent', p_upload USING ERRCODE = 'MS006';
     END IF;
-    UPDATE uploads SET "offset" = p_offset + p_size, touched_at = catalog_clock(),
+    UPDATE uploads SET "offset" = p_offset + p_size, state = CASE WHEN p_finishing THEN 'finishing' ELSE state END,
+        touched_at = catalog_clock(),
         expires_at = catalog_clock() + make_interval(secs => p_expires_seconds)
     WHERE id = p_upload;
     RETURN p_offset + p_size;
@@ -267,7 +269,7 @@ CREATE FUNCTION upload_commit_and_finish_v1(
 ) RETURNS SETOF objects
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM upload_commit_v1(p_upload, p_epoch, p_offset, p_size, p_hashes, p_generations, p_put, 60);
+    PERFORM upload_commit_v1(p_upload, p_epoch, p_offset, p_size, p_hashes, p_generations, p_put, true, 60);
     RETURN QUERY SELECT * FROM upload_finish_v1(
         p_upload, p_epoch, p_blob, p_offset + p_size,
         p_chunk_size_min, p_chunk_size_average, p_chunk_size_max, p_idempotency_key);

@@ -1,0 +1,57 @@
+-- name: upload_create
+INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
+                     created_at, touched_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
+        catalog_clock() + make_interval(secs => $11))
+RETURNING *;
+
+-- name: upload_take
+SELECT * FROM upload_take_v1($1, $2, $3, $4);
+
+-- name: upload_get
+SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clock();
+
+-- name: upload_intent
+SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $5, $6, $7);
+
+-- name: upload_commit
+SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: upload_commit_and_finish
+SELECT * FROM upload_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: upload_finish
+SELECT * FROM upload_finish_v1($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: body_begin
+SELECT linked, hash, generation, stored, damaged
+FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+
+-- name: upload_terminate
+SELECT upload_terminate_v1($1, $2);
+
+-- name: upload_chunks_from
+-- The stored chunks of an upload from an offset on, with their keys.
+SELECT u."offset", u.hash, u.size, c.generation FROM upload_chunks AS u JOIN chunks AS c ON c.hash = u.hash
+WHERE u.upload = $1 AND u.pass = 0 AND u."offset" >= $2 AND u."offset" < $3 AND c.stored
+ORDER BY u."offset" LIMIT $4;
+
+-- name: upload_finishing_touch
+-- The job that finishes an upload shows that it is alive; its epoch fences older jobs.
+UPDATE uploads SET touched_at = catalog_clock(),
+    expires_at = greatest(expires_at, catalog_clock() + make_interval(secs => $3))
+WHERE id = $1 AND epoch = $2 AND state = 'finishing' RETURNING id;
+
+-- name: upload_finishing_claim
+-- Take over a finishing upload whose job has not shown life for a while.
+UPDATE uploads SET epoch = $2, touched_at = catalog_clock()
+WHERE id = $1 AND state = 'finishing' AND touched_at < catalog_clock() - make_interval(secs => $3)
+RETURNING *;
+
+-- name: uploads_finishing_stale
+SELECT id FROM uploads WHERE state = 'finishing' AND touched_at < catalog_clock() - make_interval(secs => $1)
+ORDER BY touched_at LIMIT $2;
+
+-- name: idempotency_find
+SELECT o.* FROM idempotency_keys AS k JOIN objects AS o ON o.id = k.object AND o.tenant = k.tenant
+WHERE k.tenant = $1 AND k.key = $2 AND k.expires_at > catalog_clock();

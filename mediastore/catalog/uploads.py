@@ -1,0 +1,325 @@
+"""Uploads and their references to chunks, in the catalog (INV-1, INV-2, INV-4, INV-8).
+
+Each function is one transaction and one round trip; the rules are in migrations/0002_pre_upload_functions.sql.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from mediastore.catalog.objects import Object, object_from_row
+from mediastore.catalog.pool import Catalog
+from mediastore.settings import ChunkingSettings
+
+EPOCH_BITS = 62
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A resumable session as its row stands. `length` is None while it is not known."""
+
+    id: UUID
+    tenant: str
+    owner: str
+    name: str
+    content_type: str
+    metadata: dict[str, Any]
+    protocol: str
+    state: str
+    offset: int
+    length: int | None
+    declared_hash: bytes | None
+    epoch: int
+    expires_at: datetime
+
+    @property
+    def whole(self) -> bool:
+        """Has it all its bytes?"""
+        return self.offset == self.length
+
+
+@dataclass(frozen=True, slots=True)
+class UploadDraft:
+    """What a client says of an upload that is not in the catalog yet."""
+
+    id: UUID
+    tenant: str
+    owner: str
+    name: str
+    content_type: str
+    metadata: dict[str, Any]
+    protocol: str
+    length: int | None
+    declared_hash: bytes | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentChunk:
+    """A chunk as the intent saw its row: who has to PUT it, under which generation."""
+
+    hash: bytes
+    generation: int
+    stored: bool
+    damaged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitChunk:
+    """A distinct chunk of a batch at its commit; `put`: this writer has stored it."""
+
+    hash: bytes
+    generation: int
+    put: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchChunk:
+    """A chunk of a batch in order, with the generation it gets if it is new."""
+
+    hash: bytes
+    size: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A committed chunk of an upload."""
+
+    offset: int
+    hash: bytes
+    size: int
+    generation: int
+
+
+def new_epoch() -> int:
+    return secrets.randbits(EPOCH_BITS)
+
+
+def _upload(row: asyncpg.Record) -> Upload:
+    return Upload(
+        row["id"],
+        row["tenant"],
+        row["owner"],
+        row["name"],
+        row["content_type"],
+        json.loads(row["metadata"]),
+        row["protocol"],
+        row["state"],
+        row["offset"],
+        row["length"],
+        row["declared_hash"],
+        row["epoch"],
+        row["expires_at"],
+    )
+
+
+async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds: int) -> Upload:
+    row = await catalog.fetch_row(
+        "upload_create",
+        draft.id,
+        draft.tenant,
+        draft.owner,
+        draft.name,
+        draft.content_type,
+        json.dumps(draft.metadata),
+        draft.protocol,
+        draft.length,
+        draft.declared_hash,
+        new_epoch(),
+        expires_seconds,
+    )
+    return _upload(row)
+
+
+async def take_upload(
+    catalog: Catalog, tenant: str, id_: UUID, *, expected_offset: int | None = None
+) -> Upload | None:
+    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is none.
+
+    Raises OffsetMismatch (member `offset`), taking nothing.
+    """
+    row = await catalog.fetch_row("upload_take", tenant, id_, new_epoch(), expected_offset)
+    return None if row is None else _upload(row)
+
+
+async def get_upload(catalog: Catalog, tenant: str, id_: UUID) -> Upload | None:
+    row = await catalog.fetch_row("upload_get", tenant, id_)
+    return None if row is None else _upload(row)
+
+
+async def intend(
+    catalog: Catalog, upload: Upload, chunks: Sequence[BatchChunk], *, expires_seconds: int
+) -> list[IntentChunk]:
+    """Reference a batch at the upload's offset; one answer for each distinct hash.
+
+    Raises NotFound, UploadTaken, OffsetMismatch, UploadFinishing, BadLength.
+    """
+    rows = await catalog.fetch(
+        "upload_intent",
+        upload.id,
+        upload.epoch,
+        upload.offset,
+        [chunk.hash for chunk in chunks],
+        [chunk.size for chunk in chunks],
+        [chunk.generation for chunk in chunks],
+        expires_seconds,
+    )
+    return [IntentChunk(*row) for row in rows]
+
+
+async def commit(
+    catalog: Catalog,
+    upload: Upload,
+    size: int,
+    chunks: Sequence[CommitChunk],
+    *,
+    finishing: bool,
+    expires_seconds: int,
+) -> int:
+    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset.
+
+    Raises what `intend` raises, and ChunkChanged: intend the batch again.
+    """
+    offset: int = await catalog.fetch_value(
+        "upload_commit",
+        upload.id,
+        upload.epoch,
+        upload.offset,
+        size,
+        [chunk.hash for chunk in chunks],
+        [chunk.generation for chunk in chunks],
+        [chunk.put for chunk in chunks],
+        finishing,
+        expires_seconds,
+    )
+    return offset
+
+
+async def commit_and_finish(
+    catalog: Catalog,
+    upload: Upload,
+    size: int,
+    chunks: Sequence[CommitChunk],
+    *,
+    blob: bytes,
+    chunking: ChunkingSettings,
+    idempotency_key: str | None,
+) -> Object:
+    """Acknowledge the last batch and make the object, in one transaction.
+
+    Raises what `commit` raises, BadDigest, IdempotencyKeyInUse, InvariantBroken.
+    """
+    row = await catalog.fetch_row(
+        "upload_commit_and_finish",
+        upload.id,
+        upload.epoch,
+        upload.offset,
+        size,
+        [chunk.hash for chunk in chunks],
+        [chunk.generation for chunk in chunks],
+        [chunk.put for chunk in chunks],
+        blob,
+        chunking.size_min_bytes,
+        chunking.size_average_bytes,
+        chunking.size_max_bytes,
+        idempotency_key,
+    )
+    return object_from_row(row)
+
+
+async def finish(
+    catalog: Catalog, upload: Upload, *, blob: bytes, size: int, chunking: ChunkingSettings
+) -> Object:
+    """Make the object of an upload that has all its bytes. Raises as `commit_and_finish`."""
+    row = await catalog.fetch_row(
+        "upload_finish",
+        upload.id,
+        upload.epoch,
+        blob,
+        size,
+        chunking.size_min_bytes,
+        chunking.size_average_bytes,
+        chunking.size_max_bytes,
+        None,
+    )
+    return object_from_row(row)
+
+
+async def begin_body(
+    catalog: Catalog,
+    draft: UploadDraft,
+    *,
+    epoch: int,
+    blob: bytes,
+    size: int,
+    chunks: Sequence[BatchChunk],
+    expires_seconds: int,
+) -> list[IntentChunk] | None:
+    """A body that is whole in memory: None when its blob was there and the object is made, else the intent.
+
+    Raises IdempotencyKeyInUse.
+    """
+    rows = await catalog.fetch(
+        "body_begin",
+        draft.id,
+        draft.tenant,
+        draft.owner,
+        draft.name,
+        draft.content_type,
+        json.dumps(draft.metadata),
+        draft.protocol,
+        blob,
+        size,
+        epoch,
+        [chunk.hash for chunk in chunks],
+        [chunk.size for chunk in chunks],
+        [chunk.generation for chunk in chunks],
+        expires_seconds,
+        draft.idempotency_key,
+    )
+    if rows and rows[0]["linked"]:
+        return None
+    return [IntentChunk(*row[1:]) for row in rows]
+
+
+async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
+    """Drop an upload and give its references up. False: there is none."""
+    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
+
+
+async def stored_chunks(
+    catalog: Catalog, id_: UUID, *, start: int, end: int, limit: int
+) -> list[StoredChunk]:
+    """Committed chunks of an upload that begin in [start, end), in order."""
+    rows = await catalog.fetch("upload_chunks_from", id_, start, end, limit)
+    return [StoredChunk(*row) for row in rows]
+
+
+async def touch_finishing(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
+    """Show that the finishing job lives. False: another job has taken over, or it is done."""
+    row = await catalog.fetch_value("upload_finishing_touch", upload.id, upload.epoch, expires_seconds)
+    return row is not None
+
+
+async def claim_finishing(catalog: Catalog, id_: UUID, *, stale_seconds: int) -> Upload | None:
+    """Take a finishing upload over from a job that shows no life."""
+    row = await catalog.fetch_row("upload_finishing_claim", id_, new_epoch(), stale_seconds)
+    return None if row is None else _upload(row)
+
+
+async def stale_finishing(catalog: Catalog, *, stale_seconds: int, limit: int) -> list[UUID]:
+    rows = await catalog.fetch("uploads_finishing_stale", stale_seconds, limit)
+    return [row["id"] for row in rows]
+
+
+async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:
+    """The object that an earlier request with this key has made."""
+    row = await catalog.fetch_row("idempotency_find", tenant, key)
+    return None if row is None else object_from_row(row)
