@@ -54,6 +54,12 @@ class HttpSettings(Section):
     shutdown_grace_seconds: float = Field(
         30, ge=0, description="On SIGTERM, how long running requests may take to commit what they hold."
     )
+    shutdown_delay_seconds: float = Field(
+        0,
+        ge=0,
+        description="On SIGTERM, how long to go on accepting with /readyz at 503, for load balancers "
+        "to notice.",
+    )
     public_url: str | None = Field(
         None, description="Base of absolute Location headers; without it Location is a path."
     )

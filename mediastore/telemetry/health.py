@@ -29,6 +29,7 @@ class PartState:
 
 
 READY = PartState(ready=True)
+READINESS = web.AppKey("readiness", "Readiness")
 
 
 class Readiness:
