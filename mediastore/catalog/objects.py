@@ -8,6 +8,10 @@ from uuid import UUID
 
 import asyncpg
 
+from mediastore.catalog.pool import Catalog
+
+DELETED_CHANNEL = "mediastore_deleted"
+
 
 @dataclass(frozen=True, slots=True)
 class Object:
@@ -41,3 +45,63 @@ def object_from_row(row: asyncpg.Record) -> Object:
         row["deleted_at"],
         row["purge_at"],
     )
+
+
+async def get_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
+    """A tenant's object, in the trash or not."""
+    row = await catalog.fetch_row("object_get", tenant, id_)
+    return None if row is None else object_from_row(row)
+
+
+async def get_upload_state(catalog: Catalog, tenant: str, id_: UUID) -> str | None:
+    """`open` or `finishing` while the upload that becomes this object is under way."""
+    state: str | None = await catalog.fetch_value("upload_state", tenant, id_)
+    return state
+
+
+async def list_objects(
+    catalog: Catalog,
+    tenant: str,
+    *,
+    owner: str | None,
+    trash: bool,
+    before: UUID | None,
+    limit: int,
+) -> list[Object]:
+    """A tenant's live objects, or those in its trash, newest first, those older than `before`."""
+    query = "object_list_trash" if trash else "object_list"
+    if owner is None:
+        rows = await catalog.fetch(query, tenant, before, limit)
+    else:
+        rows = await catalog.fetch(f"{query}_of_owner", tenant, before, limit, owner)
+    return [object_from_row(row) for row in rows]
+
+
+async def change_object(
+    catalog: Catalog,
+    tenant: str,
+    id_: UUID,
+    *,
+    name: str | None = None,
+    owner: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Object | None:
+    """Replace what is given of a live object; None when there is no such live object."""
+    packed = None if metadata is None else json.dumps(metadata)
+    row = await catalog.fetch_row("object_change", tenant, id_, name, owner, packed)
+    return None if row is None else object_from_row(row)
+
+
+async def trash_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
+    """Put a live object into the trash, and tell every replica; None when there is no such one.
+
+    From the commit on nobody reads it (INV-10); its blob keeps its reference until the purge.
+    """
+    row = await catalog.fetch_row("object_trash", tenant, id_)
+    return None if row is None else object_from_row(row)
+
+
+async def restore_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
+    """Take an object out of the trash; None when it is not there or its time is over."""
+    row = await catalog.fetch_row("object_restore", tenant, id_)
+    return None if row is None else object_from_row(row)

@@ -1,0 +1,80 @@
+"""What a read asks of the catalog: is it allowed (INV-10), where are the bytes, and marking bad ones."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from mediastore.catalog.pool import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableContent:
+    """What a live object lets its tenant read. `name` is None when a blob was asked for."""
+
+    blob: bytes
+    size: int
+    content_type: str
+    name: str | None
+    created_at: datetime
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """A chunk's place in a blob, bytes `start` to `end` (not included), and the key of its copy.
+
+    `generation` is None when the catalog holds no stored copy of it.
+    """
+
+    hash: bytes
+    start: int
+    end: int
+    generation: int | None
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+async def find_readable_object(catalog: Catalog, tenant: str, id_: UUID) -> ReadableContent | None:
+    """What the tenant's live object gives to read; None when there is none."""
+    row = await catalog.fetch_row("readable_object", tenant, id_)
+    if row is None:
+        return None
+    return ReadableContent(
+        row["blob"], row["size"], row["content_type"], row["name"], row["created_at"], False
+    )
+
+
+async def find_readable_blob(catalog: Catalog, tenant: str, blob: bytes) -> ReadableContent | None:
+    """What the blob gives to read if a live object of the tenant points at it, else None."""
+    row = await catalog.fetch_row("readable_blob", tenant, blob)
+    if row is None:
+        return None
+    return ReadableContent(
+        blob, row["size"], row["content_type"], None, row["created_at"], row["public"]
+    )
+
+
+async def find_chunks(
+    catalog: Catalog, blob: bytes, start: int, end: int, *, limit: int
+) -> list[ChunkPlace]:
+    """The first `limit` chunks that hold any of the blob's bytes `start` to `end` (not included).
+
+    One statement, so manifest and generations are of one moment. Empty when there is no manifest.
+    """
+    rows = await catalog.fetch("blob_read", blob, start, end, limit)
+    return [
+        ChunkPlace(
+            row["hash"],
+            row["beginning"],
+            row["ending"],
+            row["generation"] if row["stored"] else None,
+        )
+        for row in rows
+    ]
+
+
+async def mark_damaged(catalog: Catalog, hash_: bytes, generation: int) -> bool:
+    """Mark this copy, and no other, so that it is no dedup hit any more; False if it was already."""
+    return await catalog.fetch_value("chunk_mark_damaged", hash_, generation) is not None

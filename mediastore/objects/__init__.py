@@ -1,0 +1,1 @@
+"""Objects as clients see them: JSON, listings, the trash."""

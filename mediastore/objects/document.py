@@ -1,0 +1,42 @@
+"""An object as JSON."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from mediastore.catalog.objects import Object
+
+UNNAMED = "file"
+
+
+def object_document(item: Object, *, public_url: str | None) -> dict[str, Any]:
+    """What clients get. Links are absolute when `public_url` is set; size in bytes, times RFC 3339."""
+    base = (public_url or "").rstrip("/")
+    blob = item.blob.hex()
+    return {
+        "id": str(item.id),
+        "name": item.name,
+        "owner": item.owner,
+        "content_type": item.content_type,
+        "size": item.size,
+        "blob": blob,
+        "metadata": item.metadata,
+        "created_at": _time(item.created_at),
+        "deleted_at": _time(item.deleted_at),
+        "purge_at": _time(item.purge_at),
+        "links": {
+            "self": f"{base}/v1/objects/{item.id}",
+            "content": f"{base}/v1/objects/{item.id}/content",
+            "media": f"{base}/media/{item.tenant}/{blob}/{url_filename(item.name)}",
+        },
+    }
+
+
+def url_filename(name: str) -> str:
+    """The last part of `name` as one URL segment that no proxy takes for a directory."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return quote(UNNAMED if last in ("", ".", "..") else last, safe="")
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,143 @@
+"""`/v1/objects`: list, read, change, delete and restore objects, as JSON.
+
+Every statement names the tenant of the key, so what is somebody else's is what is not there (INV-10).
+Making objects is the uploads' business.
+"""
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from mediastore.access.authenticator import Authenticator
+from mediastore.app_keys import AUTHENTICATOR, CATALOG, SETTINGS
+from mediastore.catalog.objects import (
+    Object,
+    change_object,
+    get_object,
+    get_upload_state,
+    list_objects,
+    restore_object,
+    trash_object,
+)
+from mediastore.errors import Conflict, Gone, NotFound, UploadFinishing
+from mediastore.objects.cursor import make_cursor
+from mediastore.objects.document import object_document
+from mediastore.objects.fields import parse_object_id, read_change, read_listing
+
+_NOT_CACHED = {"Cache-Control": "no-store"}
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/v1/objects", list_, allow_head=False)
+    app.router.add_get("/v1/objects/{id}", read)
+    app.router.add_patch("/v1/objects/{id}", change)
+    app.router.add_delete("/v1/objects/{id}", delete)
+    app.router.add_post("/v1/objects/{id}/restore", restore)
+
+
+async def list_(request: web.Request) -> web.Response:
+    """A page of live objects, or of the trash, newest first."""
+    app = request.app
+    tenant = (await _authenticator(request).tenant(request)).id
+    listing = read_listing(
+        request.query, tenant=tenant, page_size_max=app[SETTINGS].delivery.page_size_max
+    )
+    found = await list_objects(
+        app[CATALOG],
+        tenant,
+        owner=listing.owner,
+        trash=listing.trash,
+        before=listing.before,
+        limit=listing.limit + 1,
+    )
+    page = found[: listing.limit]
+    cursor = None
+    if len(found) > listing.limit:
+        cursor = make_cursor(
+            page[-1].id, tenant=tenant, owner=listing.owner, trash=listing.trash
+        )
+    documents = [_document(request, item) for item in page]
+    return _json({"objects": documents, "next_cursor": cursor})
+
+
+async def read(request: web.Request) -> web.Response:
+    """One object, in the trash or not. While its upload is finishing: 409 `upload_finishing`."""
+    tenant = await _authenticator(request).tenant(request)
+    id_ = parse_object_id(request.match_info["id"])
+    catalog = request.app[CATALOG]
+    item = await get_object(catalog, tenant.id, id_)
+    if item is None:
+        if await get_upload_state(catalog, tenant.id, id_) == "finishing":
+            raise UploadFinishing()
+        raise NotFound()
+    return _json(_document(request, item))
+
+
+async def change(request: web.Request) -> web.Response:
+    """Replace name, owner or metadata of a live object. 409 for one in the trash."""
+    tenant = await _authenticator(request).tenant(request)
+    id_ = parse_object_id(request.match_info["id"])
+    settings = request.app[SETTINGS]
+    wanted = await read_change(
+        request,
+        body_max_bytes=settings.http.json_body_max_bytes,
+        metadata_max_bytes=settings.uploads.metadata_max_bytes,
+    )
+    catalog = request.app[CATALOG]
+    item = await change_object(
+        catalog,
+        tenant.id,
+        id_,
+        name=wanted.name,
+        owner=wanted.owner,
+        metadata=wanted.metadata,
+    )
+    if item is None:
+        if await get_object(catalog, tenant.id, id_) is None:
+            raise NotFound()
+        raise Conflict("the object is in the trash; restore it first")
+    return _json(_document(request, item))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Put an object into the trash; doing it again changes nothing. Answers with the object."""
+    tenant = await _authenticator(request).tenant(request)
+    id_ = parse_object_id(request.match_info["id"])
+    catalog = request.app[CATALOG]
+    item = await trash_object(catalog, tenant.id, id_)
+    if item is None:
+        item = await get_object(catalog, tenant.id, id_)
+    if item is None:
+        raise NotFound()
+    return _json(_document(request, item))
+
+
+async def restore(request: web.Request) -> web.Response:
+    """Take an object out of the trash. 409 if it is not in it, 410 when its time there is over."""
+    tenant = await _authenticator(request).tenant(request)
+    id_ = parse_object_id(request.match_info["id"])
+    catalog = request.app[CATALOG]
+    item = await restore_object(catalog, tenant.id, id_)
+    if item is None:
+        there = await get_object(catalog, tenant.id, id_)
+        if there is None:
+            raise NotFound()
+        if there.deleted_at is None:
+            raise Conflict("the object is not in the trash")
+        raise Gone("the object's time in the trash is over; it is being removed")
+    return _json(_document(request, item))
+
+
+def _authenticator(request: web.Request) -> Authenticator:
+    return request.app[AUTHENTICATOR]
+
+
+def _document(request: web.Request, item: Object) -> dict[str, Any]:
+    return object_document(item, public_url=request.app[SETTINGS].http.public_url)
+
+
+def _json(document: dict[str, Any]) -> web.Response:
+    return web.Response(
+        body=json.dumps(document).encode(), content_type="application/json", headers=_NOT_CACHED
+    )

@@ -1,0 +1,111 @@
+"""Errors as `application/problem+json` (RFC 9457) with a stable `code`: one middleware renders them all.
+
+What is not a MediastoreError is logged with its traceback and told to the client as `internal` only.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mediastore.errors import (
+    BadLength,
+    BadRequest,
+    MediastoreError,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    TooLarge,
+    Unauthorized,
+)
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_BASE = "urn:mediastore:error:"
+_ROUTER_ERRORS: dict[int, type[MediastoreError]] = {
+    400: BadRequest,
+    404: NotFound,
+    405: MethodNotAllowed,
+    408: RequestTimeout,
+    411: BadLength,
+    413: TooLarge,
+}
+# A body that is still coming is read and thrown away for a while, so that the client reads the answer
+# instead of a reset; more than this is not worth the wait and the connection is closed after the answer.
+UNREAD_BODY_MAX_BYTES = 256 * 1024
+
+
+def problem_document(error: MediastoreError) -> dict[str, Any]:
+    """The members of RFC 9457, `code`, and what the occurrence adds."""
+    return {
+        "type": TYPE_BASE + error.code,
+        "title": type(error).message(),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        **error.members,
+    }
+
+
+def problem_response(error: MediastoreError) -> web.Response:
+    """The answer for `error`; never cached."""
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="mediastore"'
+    return web.Response(
+        body=json.dumps(problem_document(error), default=str).encode(),
+        status=error.status,
+        reason=HTTPStatus(error.status).phrase,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+    )
+
+
+@web.middleware
+async def render_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors that a handler raises become answers; anything unexpected becomes `internal`."""
+    try:
+        return await handler(request)
+    except MediastoreError as error:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request_failed", code=error.code, detail=error.detail, path=request.path)
+        response = problem_response(error)
+    except web.HTTPException as error:
+        response = _from_aiohttp(request, error)
+    except (ConnectionError, TimeoutError) as error:
+        if request.transport is None or request.transport.is_closing():
+            raise  # the client has gone
+        log.exception("request_crashed", path=request.path, error=type(error).__name__)
+        response = problem_response(MediastoreError())
+    except Exception as error:
+        log.exception("request_crashed", path=request.path, error=type(error).__name__)
+        response = problem_response(MediastoreError())
+    _close_after_large_body(request, response)
+    return response
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
+    kind = _ROUTER_ERRORS.get(error.status)
+    if kind is None:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise error
+        kind = BadRequest if error.status < HTTPStatus.INTERNAL_SERVER_ERROR else MediastoreError
+    response = problem_response(kind())
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+    return response
+
+
+def _close_after_large_body(request: web.Request, response: web.StreamResponse) -> None:
+    """Keep the connection only when the rest of the body is short enough to be read and dropped."""
+    if not request.can_read_body or request.content.is_eof():
+        return
+    length = request.content_length
+    if length is None or length - request.content.total_bytes > UNREAD_BODY_MAX_BYTES:
+        response.force_close()
