@@ -261,8 +261,8 @@ async def begin_body(
     size: int,
     chunks: Sequence[BatchChunk],
     expires_seconds: int,
-) -> list[IntentChunk] | None:
-    """A body that is whole in memory: None when its blob was there and the object is made, else the intent.
+) -> list[IntentChunk] | Object:
+    """A body that is whole in memory: its object when the blob was there and whole, else the intent.
 
     Raises IdempotencyKeyInUse.
     """
@@ -284,9 +284,25 @@ async def begin_body(
         expires_seconds,
         draft.idempotency_key,
     )
-    if rows and rows[0]["linked"]:
-        return None
+    if rows and rows[0]["linked_at"] is not None:
+        return _linked_object(draft, blob, size, rows[0]["linked_at"])
     return [IntentChunk(*row[1:]) for row in rows]
+
+
+def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datetime) -> Object:
+    return Object(
+        draft.id,
+        draft.tenant,
+        draft.owner,
+        draft.name,
+        blob,
+        draft.content_type,
+        size,
+        draft.metadata,
+        created_at,
+        None,
+        None,
+    )
 
 
 async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:

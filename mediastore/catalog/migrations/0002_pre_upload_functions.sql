@@ -276,20 +276,21 @@ BEGIN
 END $$;
 
 -- A body that is whole in memory: link its blob if that is there and whole (one transaction in all),
--- otherwise open an upload and write its intent. `linked` rows carry no chunk.
+-- otherwise open an upload and write its intent. A row with `linked_at`, the object's birth, carries no chunk.
 CREATE FUNCTION body_begin_v1(
     p_id uuid, p_tenant text, p_owner text, p_name text, p_content_type text, p_metadata jsonb, p_protocol text,
     p_blob bytea, p_size bigint, p_epoch bigint,
     p_hashes bytea[], p_sizes integer[], p_generations bigint[], p_expires_seconds integer, p_idempotency_key text
-) RETURNS TABLE (linked boolean, hash bytea, generation bigint, stored boolean, damaged boolean)
+) RETURNS TABLE (linked_at timestamptz, hash bytea, generation bigint, stored boolean, damaged boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
     IF blob_link_v1(p_blob, p_size) THEN
-        INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at)
-        VALUES (p_id, p_tenant, p_owner, p_name, p_blob, p_content_type, p_size, p_metadata, catalog_clock());
         PERFORM idempotency_keep_v1(p_tenant, p_idempotency_key, p_id);
-        RETURN QUERY SELECT true, NULL::bytea, NULL::bigint, NULL::boolean, NULL::boolean;
+        RETURN QUERY
+        INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at)
+        VALUES (p_id, p_tenant, p_owner, p_name, p_blob, p_content_type, p_size, p_metadata, catalog_clock())
+        RETURNING created_at, NULL::bytea, NULL::bigint, NULL::boolean, NULL::boolean;
         RETURN;
     END IF;
     INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, epoch,
@@ -299,7 +300,7 @@ BEGIN
     IF cardinality(p_hashes) = 0 THEN
         RETURN;
     END IF;
-    RETURN QUERY SELECT false, i.hash, i.generation, i.stored, i.damaged
+    RETURN QUERY SELECT NULL::timestamptz, i.hash, i.generation, i.stored, i.damaged
     FROM upload_intent_v1(p_id, p_epoch, 0, p_hashes, p_sizes, p_generations, p_expires_seconds) AS i;
 END $$;
 
@@ -322,11 +323,13 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_upload record;
+    -- Once, in a variable: compared with a volatile function, every row would be read.
+    v_now timestamptz := catalog_clock();
 BEGIN
     uploads := 0;
     bytes := 0;
     FOR v_upload IN
-        SELECT id, "offset" AS committed FROM uploads WHERE expires_at <= catalog_clock()
+        SELECT id, "offset" AS committed FROM uploads WHERE expires_at <= v_now
         ORDER BY expires_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM upload_release_v1(v_upload.id, 0);

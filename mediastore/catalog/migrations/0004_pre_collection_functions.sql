@@ -1,8 +1,11 @@
 -- What the collector does to the catalog: rows first, bytes later (INV-5). Each function is one batch in one
 -- transaction; several collectors share the work with SKIP LOCKED.
+-- catalog_clock() is read into a variable before it is compared with a column: compared with a volatile
+-- function, an index cannot be used as a range and every row that is not due yet would be read.
 
 -- Trash whose time has come: object rows go, their blobs' refs with them; a blob at zero becomes garbage.
-CREATE FUNCTION trash_purge_v1(p_limit integer)
+-- p_trash_seconds, where given, overrides the tenants' policy (for trying things out).
+CREATE FUNCTION trash_purge_v1(p_limit integer, p_trash_seconds bigint)
 RETURNS TABLE (objects bigint, garbage_blobs bigint, garbage_bytes bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -10,9 +13,16 @@ DECLARE
     v_ids uuid[];
     v_blobs bytea[];
     v_changed bigint;
+    v_now timestamptz := catalog_clock();
+    v_purge_by timestamptz := v_now;
+    v_deleted_by timestamptz := 'infinity';
 BEGIN
+    IF p_trash_seconds IS NOT NULL THEN
+        v_purge_by := 'infinity';
+        v_deleted_by := v_now - make_interval(secs => p_trash_seconds);
+    END IF;
     SELECT coalesce(array_agg(d.id), '{}'), coalesce(array_agg(d.blob), '{}') INTO v_ids, v_blobs
-    FROM (SELECT o.id, o.blob FROM objects AS o WHERE o.purge_at <= catalog_clock()
+    FROM (SELECT o.id, o.blob FROM objects AS o WHERE o.purge_at <= v_purge_by AND o.deleted_at <= v_deleted_by
           ORDER BY o.purge_at LIMIT p_limit FOR UPDATE SKIP LOCKED) AS d;
     PERFORM 1 FROM blobs AS b WHERE b.hash = ANY (v_blobs) ORDER BY b.hash FOR UPDATE;
     DELETE FROM objects AS o WHERE o.id = ANY (v_ids);
@@ -35,37 +45,48 @@ BEGIN
 END $$;
 
 -- Garbage past its revive delay: the blob goes, its manifest (the one the DELETE returned) goes to unlinking.
--- The garbage row is a hint read unlocked; refs and delay are checked again under the blob's lock.
--- Blobs with variants wait: those are released first, in transactions of their own.
+-- The garbage row is a hint read unlocked; refs and delay are checked again under the blob's lock. Blobs are
+-- locked without ever waiting, so any order will do. Blobs with variants wait (those are released first, in
+-- transactions of their own) and are passed over here, so that they hold nobody up.
 CREATE FUNCTION garbage_remove_v1(p_limit integer, p_revive_seconds bigint)
 RETURNS TABLE (blobs bigint, bytes bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     v_blobs bytea[];
-    v_removed bigint;
+    v_manifests bigint;
     v_due timestamptz := catalog_clock() - make_interval(secs => p_revive_seconds);
 BEGIN
     SELECT coalesce(array_agg(l.hash), '{}') INTO v_blobs
-    FROM (SELECT b.hash FROM blobs AS b
-          WHERE b.hash IN (SELECT g.blob FROM garbage AS g WHERE g.since <= v_due ORDER BY g.since LIMIT p_limit)
-            AND b.refs = 0
-          ORDER BY b.hash FOR UPDATE SKIP LOCKED) AS l;
+    FROM (SELECT b.hash FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob
+          WHERE g.since <= v_due AND b.refs = 0
+            AND NOT EXISTS (SELECT 1 FROM variants AS v WHERE v.blob = g.blob)
+            AND NOT EXISTS (SELECT 1 FROM variants AS v WHERE v.result = g.blob)
+          ORDER BY g.since LIMIT p_limit FOR UPDATE OF b SKIP LOCKED) AS l;
+    -- A new statement sees what was committed before the locks were taken.
     SELECT coalesce(array_agg(g.blob), '{}') INTO v_blobs FROM garbage AS g
     WHERE g.blob = ANY (v_blobs) AND g.since <= v_due
-      AND NOT EXISTS (SELECT 1 FROM variants AS v WHERE v.blob = g.blob OR v.result = g.blob);
+      AND NOT EXISTS (SELECT 1 FROM variants AS v WHERE v.blob = g.blob)
+      AND NOT EXISTS (SELECT 1 FROM variants AS v WHERE v.result = g.blob);
     DELETE FROM media AS m WHERE m.blob = ANY (v_blobs);
     WITH gone AS (DELETE FROM manifests AS m WHERE m.blob = ANY (v_blobs) RETURNING m.blob, m.entries),
     remembered AS (
         INSERT INTO tombstones (blob, size, entries, since)
         SELECT gone.blob, b.size, gone.entries, catalog_clock() FROM gone JOIN blobs AS b ON b.hash = gone.blob
+    ), released AS (
+        INSERT INTO unlinking (blob, entries, since)
+        SELECT gone.blob, gone.entries, catalog_clock() FROM gone WHERE length(gone.entries) > 0
     )
-    INSERT INTO unlinking (blob, entries, since)
-    SELECT gone.blob, gone.entries, catalog_clock() FROM gone WHERE length(gone.entries) > 0;
+    SELECT count(*) INTO v_manifests FROM gone;
     DELETE FROM garbage AS g WHERE g.blob = ANY (v_blobs);
     RETURN QUERY
     WITH gone AS (DELETE FROM blobs AS b WHERE b.hash = ANY (v_blobs) AND b.refs = 0 RETURNING b.size)
     SELECT count(*), coalesce(sum(gone.size), 0)::bigint FROM gone;
+    IF v_manifests <> cardinality(v_blobs)
+       OR EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = ANY (v_blobs)) THEN
+        RAISE EXCEPTION '% blobs to remove had % manifests', cardinality(v_blobs), v_manifests
+            USING ERRCODE = 'MS900';
+    END IF;
 END $$;
 
 -- Release up to p_entries references. The transaction that takes a chunk's last reference removes its row and
@@ -75,34 +96,38 @@ RETURNS TABLE (entries bigint, doomed_keys bigint, doomed_bytes bigint, quaranti
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_ids bigint[];
-    v_takes bigint[];
+    v_ids bigint[] := '{}';
+    v_takes integer[] := '{}';
     v_hashes bytea[];
     v_counts bigint[];
-    v_quarantined bigint;
+    v_list record;
+    v_left integer := p_entries;
 BEGIN
     -- Whole lists first come, first served, until the batch is full; the last one may be taken in part.
-    SELECT coalesce(array_agg(t.id), '{}'), coalesce(array_agg(t.take), '{}') INTO v_ids, v_takes
-    FROM (SELECT l.id, least(l.rest, p_entries - coalesce(sum(l.rest) OVER (
-                 ORDER BY l.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS take
-          FROM (SELECT u.id, length(u.entries) / 40 - u.cursor AS rest FROM unlinking AS u
-                ORDER BY u.id LIMIT p_entries FOR UPDATE SKIP LOCKED) AS l) AS t
-    WHERE t.take > 0;
+    -- A loop, so that only about as many lists are locked as are taken: the rest is for other collectors.
+    FOR v_list IN
+        SELECT u.id, length(u.entries) / 40 - u.cursor AS rest FROM unlinking AS u
+        ORDER BY u.id FOR UPDATE SKIP LOCKED
+    LOOP
+        v_ids := v_ids || v_list.id;
+        v_takes := v_takes || least(v_list.rest, v_left);
+        v_left := v_left - least(v_list.rest, v_left);
+        EXIT WHEN v_left = 0;
+    END LOOP;
     SELECT coalesce(array_agg(h.hash ORDER BY h.hash), '{}'), coalesce(array_agg(h.released ORDER BY h.hash), '{}')
     INTO v_hashes, v_counts
     FROM (SELECT e.hash, count(*) AS released
           FROM unnest(v_ids, v_takes) AS t (id, take) JOIN unlinking AS u ON u.id = t.id
-          CROSS JOIN LATERAL manifest_entries_v1(substr(u.entries, u.cursor * 40 + 1, t.take::integer * 40)) AS e
+          CROSS JOIN LATERAL manifest_entries_v1(substr(u.entries, u.cursor * 40 + 1, t.take * 40)) AS e
           GROUP BY e.hash) AS h;
 
     PERFORM 1 FROM chunks AS c WHERE c.hash = ANY (v_hashes) ORDER BY c.hash FOR UPDATE;
     INSERT INTO quarantine (hash, released, refs, since)
     SELECT r.hash, r.released, c.refs, catalog_clock() FROM unnest(v_hashes, v_counts) AS r (hash, released)
     LEFT JOIN chunks AS c ON c.hash = r.hash WHERE c.refs IS NULL OR c.refs < r.released;
-    GET DIAGNOSTICS v_quarantined = ROW_COUNT;
-    UPDATE chunks AS c SET refs = c.refs - r.released FROM unnest(v_hashes, v_counts) AS r (hash, released)
-    WHERE c.hash = r.hash AND c.refs > r.released;
-    RETURN QUERY
+    GET DIAGNOSTICS quarantined = ROW_COUNT;
+    -- Rows that go are removed before the others are counted down: a row counted down first could then equal
+    -- what was released (2 - 1 = 1) and would be taken for one that nobody references.
     WITH gone AS (
         DELETE FROM chunks AS c USING unnest(v_hashes, v_counts) AS r (hash, released)
         WHERE c.hash = r.hash AND c.refs = r.released RETURNING c.hash, c.generation, c.size
@@ -110,17 +135,22 @@ BEGIN
         INSERT INTO doomed (hash, generation, size, since)
         SELECT gone.hash, gone.generation, gone.size, catalog_clock() FROM gone RETURNING size
     )
-    SELECT coalesce((SELECT sum(take) FROM unnest(v_takes) AS take), 0)::bigint,
-           count(*), coalesce(sum(size), 0)::bigint, v_quarantined FROM condemned;
+    SELECT count(*), coalesce(sum(size), 0)::bigint INTO doomed_keys, doomed_bytes FROM condemned;
+    UPDATE chunks AS c SET refs = c.refs - r.released FROM unnest(v_hashes, v_counts) AS r (hash, released)
+    WHERE c.hash = r.hash AND c.refs > r.released;
 
     DELETE FROM unlinking AS u USING unnest(v_ids, v_takes) AS t (id, take)
     WHERE u.id = t.id AND u.cursor + t.take = length(u.entries) / 40;
     UPDATE unlinking AS u SET cursor = u.cursor + t.take FROM unnest(v_ids, v_takes) AS t (id, take)
     WHERE u.id = t.id;
+    entries := p_entries - v_left;
+    RETURN NEXT;
 END $$;
 
--- Guards of everything the collector does: the right incarnation, not paused, a clock that does not go back.
-CREATE FUNCTION collector_lock_v1(p_incarnation uuid) RETURNS gc_state
+-- Guards of everything the collector does: the right incarnation, not paused, a database clock that agrees with
+-- the collector's host and does not go back. What passes moves clock_high.
+CREATE FUNCTION collector_lock_v1(p_incarnation uuid, p_host_time timestamptz, p_skew_max_seconds double precision)
+RETURNS gc_state
 LANGUAGE plpgsql AS $$
 DECLARE
     v_state gc_state;
@@ -132,35 +162,44 @@ BEGIN
         RAISE EXCEPTION 'the database has another incarnation, %', v_state.incarnation USING ERRCODE = 'MS020';
     END IF;
     IF v_state.paused_at IS NOT NULL THEN
-        RAISE EXCEPTION 'paused: %', v_state.paused_why USING ERRCODE = 'MS021';
+        RAISE EXCEPTION 'paused: %', coalesce(v_state.paused_why, 'no reason was given') USING ERRCODE = 'MS021';
     END IF;
     IF v_now < v_state.clock_high - interval '1 second' THEN
         RAISE EXCEPTION 'the database''s clock went back from % to %', v_state.clock_high, v_now
             USING ERRCODE = 'MS022';
     END IF;
+    IF abs(extract(epoch FROM v_now - p_host_time)) > p_skew_max_seconds THEN
+        RAISE EXCEPTION 'the database''s clock says %, this host''s %', v_now, p_host_time USING ERRCODE = 'MS022';
+    END IF;
+    UPDATE gc_state SET clock_high = greatest(clock_high, v_now) RETURNING * INTO STRICT v_state;
     RETURN v_state;
 END $$;
 
 -- Doomed keys that the newest complete recount saw nobody reference, or whose hash has a stored, undamaged row
 -- of another generation (INV-7); the rest is kept and reported by `kept`.
--- Claimed in this transaction, deleted only after it has committed (INV-5); the counter goes up with each claim.
+-- Claimed in this transaction, deleted only after it has committed (INV-5). The counter goes up with each claim;
+-- a database whose counter is behind the one that collectors have left in the store has been restored.
 CREATE FUNCTION doomed_claim_v1(
-    p_incarnation uuid, p_window_seconds bigint, p_limit integer, p_claim_timeout_seconds integer
+    p_incarnation uuid, p_marker_counter bigint, p_host_time timestamptz, p_skew_max_seconds double precision,
+    p_window_seconds bigint, p_limit integer, p_claim_timeout_seconds integer
 ) RETURNS TABLE (counter bigint, kept bigint, hashes bytea[], generations bigint[], sizes integer[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_state gc_state := collector_lock_v1(p_incarnation);
+    v_state gc_state := collector_lock_v1(p_incarnation, p_host_time, p_skew_max_seconds);
     v_recount recounts;
     v_now timestamptz := catalog_clock();
 BEGIN
+    IF v_state.batch_counter < p_marker_counter THEN
+        RAISE EXCEPTION 'the database has counted % claims, the store %', v_state.batch_counter, p_marker_counter
+            USING ERRCODE = 'MS020';
+    END IF;
+    counter := v_state.batch_counter;
     kept := 0;
-    counter := v_state.batch_counter + 1;
-    UPDATE gc_state SET batch_counter = counter, clock_high = greatest(clock_high, v_now);
+    hashes := '{}'; generations := '{}'; sizes := '{}';
     SELECT * INTO v_recount FROM recounts AS r
     WHERE r.finished_at IS NOT NULL AND r.incarnation = p_incarnation ORDER BY r.id DESC LIMIT 1;
     IF NOT FOUND THEN
-        hashes := '{}'; generations := '{}'; sizes := '{}';
         RETURN NEXT;
         RETURN;
     END IF;
@@ -180,7 +219,7 @@ BEGIN
                JOIN chunks AS c ON c.hash = d.hash AND c.generation = d.generation) THEN
         RAISE EXCEPTION 'INV-3: a doomed key is the key of a chunk row' USING ERRCODE = 'MS900';
     END IF;
-    UPDATE doomed AS x SET kept_by_recount = v_recount.id
+    UPDATE doomed AS x SET kept_by_recount = v_recount.id, claimed_at = NULL
     FROM unnest(hashes, generations) AS d (hash, generation)
     WHERE x.hash = d.hash AND x.generation = d.generation
       AND EXISTS (SELECT 1 FROM recount_kept AS k WHERE k.recount = v_recount.id AND k.hash = d.hash)
@@ -193,12 +232,17 @@ BEGIN
         WHERE x.hash = d.hash AND x.generation = d.generation AND x.kept_by_recount IS DISTINCT FROM v_recount.id
         RETURNING x.hash, x.generation, x.size
     )
-    SELECT coalesce(array_agg(hash), '{}'), coalesce(array_agg(generation), '{}'), coalesce(array_agg(size), '{}')
-    INTO hashes, generations, sizes FROM claimed;
+    SELECT coalesce(array_agg(c.hash ORDER BY c.hash, c.generation), '{}'),
+           coalesce(array_agg(c.generation ORDER BY c.hash, c.generation), '{}'),
+           coalesce(array_agg(c.size ORDER BY c.hash, c.generation), '{}')
+    INTO hashes, generations, sizes FROM claimed AS c;
+    IF cardinality(hashes) > 0 THEN
+        UPDATE gc_state SET batch_counter = batch_counter + 1 RETURNING batch_counter INTO STRICT counter;
+    END IF;
     RETURN NEXT;
 END $$;
 
--- The store has deleted these keys: their rows go. Only claimed ones, and every one must be there.
+-- The store has deleted these keys: their rows go. Fewer than were asked for: another collector was quicker.
 CREATE FUNCTION doomed_forget_v1(p_hashes bytea[], p_generations bigint[]) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE

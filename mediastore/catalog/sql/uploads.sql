@@ -24,7 +24,7 @@ SELECT * FROM upload_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $1
 SELECT * FROM upload_finish_v1($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: body_begin
-SELECT linked, hash, generation, stored, damaged
+SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate

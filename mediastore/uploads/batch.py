@@ -1,0 +1,123 @@
+"""One batch of chunks: intent, PUT, commit (INV-1, INV-2, INV-8, INV-11).
+
+The rows are written before the bytes, and an offset is acknowledged only after the bytes are stored. A chunk that
+changed between intent and commit sends the whole batch back to its intent.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk, Upload, intend
+from mediastore.chunkstore.keys import chunk_key, new_generation
+from mediastore.chunkstore.protocol import ChunkStore, MissingKey
+from mediastore.content.hashing import name_chunk
+from mediastore.errors import ChunkChanged
+from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.cutting import NamedChunk
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS_MAX = 5
+Result = TypeVar("Result")
+Commit = Callable[[Sequence[CommitChunk]], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Chunks in order, named, in memory."""
+
+    chunks: tuple[NamedChunk, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(len(chunk.data) for chunk in self.chunks)
+
+    def rows(self) -> list[BatchChunk]:
+        """What the intent writes, with a new generation for whatever turns out to be new."""
+        return [BatchChunk(c.hash, len(c.data), new_generation()) for c in self.chunks]
+
+
+class BatchStore:
+    """Stores batches; knows nothing of requests."""
+
+    def __init__(self, catalog: Catalog, store: ChunkStore, metrics: Metrics) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._metrics = metrics
+
+    async def store(
+        self, upload: Upload, batch: Batch, commit: Commit[Result], *, expires_seconds: int
+    ) -> Result:
+        """Intent, PUTs and `commit` of a batch at the upload's offset; what `commit` returned.
+
+        Raises what `intend` and `commit` raise, ChunkStoreUnavailable, StorageFull.
+        """
+
+        async def intent() -> list[IntentChunk]:
+            return await intend(
+                self._catalog, upload, batch.rows(), expires_seconds=expires_seconds
+            )
+
+        return await self.put_and_commit(batch, await intent(), intent, commit)
+
+    async def put_and_commit(
+        self,
+        batch: Batch,
+        intended: list[IntentChunk],
+        intent: Callable[[], Awaitable[list[IntentChunk]]],
+        commit: Commit[Result],
+    ) -> Result:
+        """As `store`, for a batch whose first intent has been written already."""
+        attempt = 1
+        while True:
+            chunks = await self._put_missing(batch, intended)
+            try:
+                return await commit(chunks)
+            except ChunkChanged:
+                if attempt >= ATTEMPTS_MAX:
+                    raise
+                attempt += 1
+                intended = await intent()
+
+    async def _put_missing(
+        self, batch: Batch, intended: Sequence[IntentChunk]
+    ) -> list[CommitChunk]:
+        """PUT, several at once, what is not stored or damaged; the batch's distinct chunks."""
+        by_hash = {chunk.hash: chunk for chunk in batch.chunks}
+        missing = [seen for seen in intended if not seen.stored or seen.damaged]
+        if len(missing) == 1:
+            await self._put(by_hash[missing[0].hash], missing[0])
+        elif missing:
+            async with asyncio.TaskGroup() as puts:
+                for seen in missing:
+                    puts.create_task(self._put(by_hash[seen.hash], seen))
+        for seen in intended:
+            if seen.stored and not seen.damaged:
+                self._metrics.dedup_chunk_hits.inc()
+                self._metrics.dedup_chunk_bytes.inc(len(by_hash[seen.hash].data))
+        return [
+            CommitChunk(seen.hash, seen.generation, not seen.stored or seen.damaged)
+            for seen in intended
+        ]
+
+    async def _put(self, chunk: NamedChunk, seen: IntentChunk) -> None:
+        key = chunk_key(seen.hash, seen.generation)
+        if seen.damaged and await self._hashes_well(key, seen.hash):
+            log.info("chunk_mark_lifted", key=key)
+            return
+        await self._store.put(key, chunk.data, crc32=chunk.crc32)
+        if seen.damaged:
+            log.info("chunk_healed", key=key)
+
+    async def _hashes_well(self, key: str, hash_: bytes) -> bool:
+        """Is the copy that was marked damaged good after all? Then only its mark goes."""
+        try:
+            stored = await self._store.get(key)
+        except MissingKey:
+            return False
+        return (await asyncio.to_thread(name_chunk, stored)).hash == hash_

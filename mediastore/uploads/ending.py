@@ -1,0 +1,181 @@
+"""The end of an upload: its last batch, and the object (INV-8).
+
+Three ways, cheapest first: the body was whole in memory (its blob may be there already, then one transaction is
+all); this process has hashed all content before the last batch (commit and finish in one transaction); or it has
+not, and a job reads back what it has not seen.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from mediastore.catalog.objects import Object
+from mediastore.catalog.uploads import (
+    CommitChunk,
+    IntentChunk,
+    Upload,
+    UploadDraft,
+    begin_body,
+    commit,
+    commit_and_finish,
+    intend,
+    new_epoch,
+)
+from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
+from mediastore.errors import BadDigest
+from mediastore.uploads.batch import Batch
+from mediastore.uploads.parts import UploadParts
+
+
+async def hash_batch(hasher: BlobHasher, batch: Batch) -> None:
+    """Hash a batch's chunks, in a thread when that is worth it."""
+    if batch.size < THREAD_WORTH_BYTES:
+        _hash_chunks(hasher, batch)
+    else:
+        await asyncio.to_thread(_hash_chunks, hasher, batch)
+
+
+def _hash_chunks(hasher: BlobHasher, batch: Batch) -> None:
+    for chunk in batch.chunks:
+        hasher.update(chunk.data)
+
+
+async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch) -> Object:
+    """A body that is whole in memory: one transaction if its blob is there, else two and its PUTs.
+
+    Raises BadDigest before anything is written, IdempotencyKeyInUse, and what batches raise.
+    """
+    blob = await _blob_hash(batch)
+    if draft.declared_hash is not None and draft.declared_hash != blob:
+        raise BadDigest()
+    epoch = new_epoch()
+    expires_seconds = parts.settings.uploads.expires_seconds
+    begun = await begin_body(
+        parts.catalog,
+        draft,
+        epoch=epoch,
+        blob=blob,
+        size=batch.size,
+        chunks=batch.rows(),
+        expires_seconds=expires_seconds,
+    )
+    if isinstance(begun, Object):
+        parts.metrics.dedup_blob_hits.inc()
+        parts.metrics.dedup_blob_bytes.inc(batch.size)
+        parts.metrics.acknowledged_bytes.inc(batch.size)
+        return parts.finished(begun)
+    parts.metrics.uploads_created[draft.protocol].inc()
+    upload = _born(parts, draft, epoch, batch.size)
+
+    async def intent() -> list[IntentChunk]:
+        return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
+
+    async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
+        return await _commit_and_finish(parts, upload, batch, chunks, blob, draft.idempotency_key)
+
+    try:
+        return await parts.batches.put_and_commit(batch, begun, intent, commit_last)
+    except BaseException:
+        await parts.drop_quietly(upload)
+        raise
+
+
+async def store_last_batch(
+    parts: UploadParts,
+    upload: Upload,
+    batch: Batch,
+    hasher: BlobHasher,
+    *,
+    idempotency_key: str | None,
+) -> Object | None:
+    """The last batch of an open upload (it may be empty). None: a job is still hashing, the object comes later."""
+    if hasher.offset != upload.offset:
+        return await _finish_later(parts, upload, batch, hasher)
+    await hash_batch(hasher, batch)
+    blob = hasher.digest()
+
+    async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
+        return await _commit_and_finish(parts, upload, batch, chunks, blob, idempotency_key)
+
+    if not batch.chunks:
+        return await commit_last([])
+    return await parts.batches.store(
+        upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
+    )
+
+
+async def _commit_and_finish(
+    parts: UploadParts,
+    upload: Upload,
+    batch: Batch,
+    chunks: Sequence[CommitChunk],
+    blob: bytes,
+    idempotency_key: str | None,
+) -> Object:
+    made = await commit_and_finish(
+        parts.catalog,
+        upload,
+        batch.size,
+        chunks,
+        blob=blob,
+        chunking=parts.settings.chunking,
+        idempotency_key=idempotency_key,
+    )
+    parts.metrics.acknowledged_bytes.inc(batch.size)
+    return parts.finished(made)
+
+
+async def _finish_later(
+    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
+) -> Object | None:
+    """Commit the last batch as finishing, then let a job read back what this process has not hashed."""
+    expires_seconds = parts.settings.uploads.expires_seconds
+
+    async def commit_last(chunks: Sequence[CommitChunk]) -> int:
+        return await commit(
+            parts.catalog,
+            upload,
+            batch.size,
+            chunks,
+            finishing=True,
+            expires_seconds=expires_seconds,
+        )
+
+    if batch.chunks:
+        offset = await parts.batches.store(
+            upload, batch, commit_last, expires_seconds=expires_seconds
+        )
+    else:
+        offset = await commit_last([])
+    parts.metrics.acknowledged_bytes.inc(batch.size)
+    whole = replace(upload, offset=offset, length=offset, state="finishing")
+    made = await parts.finisher.finish(whole, hasher)
+    return None if made is None else parts.finished(made)
+
+
+async def _blob_hash(batch: Batch) -> bytes:
+    if len(batch.chunks) == 1:
+        return batch.chunks[0].hash
+    hasher = BlobHasher()
+    await hash_batch(hasher, batch)
+    return hasher.digest()
+
+
+def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
+    """The row that `begin_body` has just written."""
+    return Upload(
+        draft.id,
+        draft.tenant,
+        draft.owner,
+        draft.name,
+        draft.content_type,
+        draft.metadata,
+        draft.protocol,
+        "open",
+        0,
+        size,
+        draft.declared_hash,
+        epoch,
+        parts.clock.now() + timedelta(seconds=parts.settings.uploads.expires_seconds),
+    )

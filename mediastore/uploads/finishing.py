@@ -1,0 +1,152 @@
+"""Jobs that finish uploads whose content this process has not hashed whole (state `finishing`).
+
+A job shows life in the row; when it stops (a crash), any process takes the upload over by a new epoch. A job
+outlives the request that started it: the client may leave and ask again.
+"""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from mediastore.catalog.objects import Object
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import (
+    Upload,
+    claim_finishing,
+    finish,
+    stale_finishing,
+    terminate_upload,
+    touch_finishing,
+)
+from mediastore.chunkstore.protocol import ChunkStore
+from mediastore.clock import Clock
+from mediastore.content.hashing import BlobHasher
+from mediastore.errors import BadDigest, MediastoreError
+from mediastore.memory import MemoryBudget
+from mediastore.settings import Settings
+from mediastore.uploads.running_hash import catch_up
+
+log = structlog.get_logger(__name__)
+
+TOUCH_SECONDS = 3
+STALE_SECONDS = 10
+SWEEP_SECONDS = 15
+JOBS_MAX = 8
+
+
+class Finisher:
+    """The finishing jobs of this process."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ChunkStore,
+        memory: MemoryBudget,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._memory = memory
+        self._settings = settings
+        self._clock = clock
+        self._jobs: dict[UUID, asyncio.Task[Object]] = {}
+        self._places = asyncio.Semaphore(JOBS_MAX)
+
+    async def finish(self, upload: Upload, hasher: BlobHasher) -> Object | None:
+        """Start the job and wait for it a while; None: it is still running.
+
+        Raises what the job raised: BadDigest, ContentDamaged, ContentMissing, unavailable parts.
+        """
+        return await self._wait(self._start(upload, hasher))
+
+    async def resume(self, id_: UUID) -> Object | None:
+        """Wait for this process's job, or start one if the upload's job shows no life. None: still running."""
+        job = self._jobs.get(id_)
+        if job is None:
+            claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
+            if claimed is None:
+                return None
+            job = self._start(claimed, BlobHasher())
+        return await self._wait(job)
+
+    async def sweep(self) -> None:
+        """For ever: take over uploads whose finishing job has died, also when nobody asks for them."""
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            try:
+                stale = await stale_finishing(
+                    self._catalog, stale_seconds=STALE_SECONDS, limit=JOBS_MAX
+                )
+                for id_ in stale:
+                    if id_ in self._jobs:
+                        continue
+                    claimed = await claim_finishing(
+                        self._catalog, id_, stale_seconds=STALE_SECONDS
+                    )
+                    if claimed is not None:
+                        self._start(claimed, BlobHasher())
+            except MediastoreError as error:
+                log.warning("finishing_sweep_failed", code=error.code, detail=error.detail)
+
+    async def close(self) -> None:
+        """End this process's jobs; another process, or the next start, takes them over."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            job.cancel()
+        if jobs:
+            await asyncio.wait(jobs)
+
+    def _start(self, upload: Upload, hasher: BlobHasher) -> asyncio.Task[Object]:
+        job = asyncio.create_task(self._run(upload, hasher))
+        self._jobs[upload.id] = job
+        job.add_done_callback(lambda _: self._ended(upload.id, job))
+        return job
+
+    def _ended(self, id_: UUID, job: asyncio.Task[Object]) -> None:
+        if self._jobs.get(id_) is job:
+            del self._jobs[id_]
+        if not job.cancelled() and (error := job.exception()) is not None:
+            log.error("finishing_failed", upload=str(id_), error=repr(error))
+
+    async def _wait(self, job: asyncio.Task[Object]) -> Object | None:
+        done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
+        return job.result() if done else None
+
+    async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
+        alive = asyncio.create_task(self._show_life(upload))
+        try:
+            async with self._places:
+                await catch_up(
+                    self._catalog,
+                    self._store,
+                    self._memory,
+                    upload.id,
+                    hasher,
+                    upload.offset,
+                    wait_seconds=self._settings.memory.wait_max_seconds,
+                )
+            return await finish(
+                self._catalog,
+                upload,
+                blob=hasher.digest(),
+                size=upload.offset,
+                chunking=self._settings.chunking,
+            )
+        except BadDigest:
+            await terminate_upload(self._catalog, upload.tenant, upload.id)
+            raise
+        finally:
+            alive.cancel()
+
+    async def _show_life(self, upload: Upload) -> None:
+        while True:
+            with suppress(MediastoreError):
+                await touch_finishing(
+                    self._catalog,
+                    upload,
+                    expires_seconds=self._settings.uploads.expires_seconds,
+                )
+            await self._clock.sleep(TOUCH_SECONDS)

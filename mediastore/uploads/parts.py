@@ -1,0 +1,49 @@
+"""What every upload works with, and the two things that happen to any upload: it is finished or dropped."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mediastore.catalog.objects import Object
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import Upload, terminate_upload
+from mediastore.chunkstore.protocol import ChunkStore
+from mediastore.clock import Clock
+from mediastore.errors import MediastoreError
+from mediastore.memory import MemoryBudget
+from mediastore.settings import Settings
+from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.running_hash import RunningHashes
+
+
+@dataclass(frozen=True, slots=True)
+class UploadParts:
+    """The resources of this process that uploads share."""
+
+    settings: Settings
+    clock: Clock
+    catalog: Catalog
+    store: ChunkStore
+    memory: MemoryBudget
+    metrics: Metrics
+    batches: BatchStore
+    hashes: RunningHashes
+    finisher: Finisher
+
+    def finished(self, made: Object) -> Object:
+        """Count a finished upload."""
+        self.hashes.forget(made.id)
+        self.metrics.uploads_finished.inc()
+        return made
+
+    async def drop(self, upload: Upload) -> None:
+        """Give up an upload that nobody can resume; its references are released."""
+        self.hashes.forget(upload.id)
+        if await terminate_upload(self.catalog, upload.tenant, upload.id):
+            self.metrics.uploads_terminated.inc()
+
+    async def drop_quietly(self, upload: Upload) -> None:
+        """`drop` after a failure: if this fails as well, the upload expires by itself."""
+        with suppress(MediastoreError):
+            await self.drop(upload)

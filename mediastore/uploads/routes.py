@@ -1,0 +1,56 @@
+"""The URLs of uploads, and the resources behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
+from mediastore.uploads import raw, tus
+from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.keys import UPLOADS
+from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.running_hash import RunningHashes
+from mediastore.uploads.service import Uploads
+
+
+def add_routes(app: web.Application) -> None:
+    """Serve uploads; to be called after the context that opens catalog and chunk store was added."""
+    app.cleanup_ctx.append(_uploads)
+    app.router.add_route("OPTIONS", "/v1/uploads", tus.options)
+    app.router.add_post("/v1/uploads", tus.create)
+    resource = app.router.add_resource("/v1/uploads/{id}")
+    resource.add_route("OPTIONS", tus.options)
+    resource.add_route("HEAD", tus.head)
+    resource.add_route("PATCH", tus.patch)
+    resource.add_route("DELETE", tus.delete)
+    app.router.add_post("/v1/objects", raw.create)
+    app.on_shutdown.append(_stop)
+
+
+async def _uploads(app: web.Application) -> AsyncIterator[None]:
+    settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
+    memory, metrics = app[MEMORY], app[METRICS]
+    finisher = Finisher(catalog, store, memory, settings, app[CLOCK])
+    app[UPLOADS] = Uploads(
+        UploadParts(
+            settings=settings,
+            clock=app[CLOCK],
+            catalog=catalog,
+            store=store,
+            memory=memory,
+            metrics=metrics,
+            batches=BatchStore(catalog, store, metrics),
+            hashes=RunningHashes(settings.uploads.takeover_hashers_max),
+            finisher=finisher,
+        )
+    )
+    sweeping = asyncio.create_task(finisher.sweep())
+    yield
+    sweeping.cancel()
+    await finisher.close()
+
+
+async def _stop(app: web.Application) -> None:
+    await app[UPLOADS].stop()

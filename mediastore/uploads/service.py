@@ -1,0 +1,208 @@
+"""Uploads as the front ends see them: begin, resume, look, drop.
+
+Owns who writes to an upload inside this process: a request that takes an upload over ends the older request's
+body at once. Between processes only the epoch decides (INV-8).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiohttp import StreamReader, web
+
+from mediastore.catalog.objects import Object, find_object
+from mediastore.catalog.uploads import (
+    Upload,
+    UploadDraft,
+    create_upload,
+    find_by_idempotency_key,
+    take_upload,
+    terminate_upload,
+)
+from mediastore.errors import (
+    BadDigest,
+    Conflict,
+    Gone,
+    MediastoreError,
+    NotFound,
+    RequestTimeout,
+    ShuttingDown,
+    UploadTaken,
+)
+from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.ending import store_last_batch
+from mediastore.uploads.batch import Batch
+from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.session import Received, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an upload stands: its row, or the object it has become."""
+
+    upload: Upload | None
+    object: Object | None
+
+    @property
+    def offset(self) -> int:
+        return self.object.size if self.object is not None else self._row.offset
+
+    @property
+    def length(self) -> int | None:
+        return self.object.size if self.object is not None else self._row.length
+
+    @property
+    def _row(self) -> Upload:
+        if self.upload is None:
+            raise RuntimeError("a standing has an upload or an object")
+        return self.upload
+
+
+class Uploads:
+    """The uploads of this process."""
+
+    def __init__(self, parts: UploadParts) -> None:
+        self.parts = parts
+        self._bodies: dict[UUID, BodyReader] = {}
+        self._stopping = False
+
+    async def stop(self, _app: web.Application | None = None) -> None:
+        """End every body that is being read; its session commits what it holds."""
+        self._stopping = True
+        for body in list(self._bodies.values()):
+            body.interrupt(BodyEnd.STOPPED)
+
+    async def begin(self, draft: UploadDraft) -> Standing:
+        """A new upload without a body; one of no bytes is finished at once."""
+        upload = await create_upload(
+            self.parts.catalog, draft, expires_seconds=self.parts.settings.uploads.expires_seconds
+        )
+        self.parts.metrics.uploads_created[draft.protocol].inc()
+        return await self._finished_if_whole(upload)
+
+    async def receive_new(
+        self, draft: UploadDraft, stream: StreamReader, *, ends_with_body: bool
+    ) -> Standing:
+        """A new upload with its body. A body that does not come whole leaves nothing behind.
+
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what sessions raise.
+        """
+        if draft.length == 0 and not ends_with_body:
+            return await self.begin(draft)
+        session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
+        return await self._receive(draft.id, session, stream, kept=False)
+
+    async def append(self, upload: Upload, stream: StreamReader) -> Standing:
+        """The next part of an upload that this request has taken."""
+        session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
+        return await self._receive(upload.id, session, stream, kept=True)
+
+    async def take(
+        self, tenant: str, id_: UUID, *, expected_offset: int | None = None
+    ) -> Standing:
+        """Become the only writer of an upload, or learn what has become of it.
+
+        A whole upload is finished on the way, a finishing one waited for (a while). Raises NotFound, Gone
+        (finished and deleted since), OffsetMismatch, which takes nothing.
+        """
+        upload = await take_upload(
+            self.parts.catalog, tenant, id_, expected_offset=expected_offset
+        )
+        if upload is None:
+            return Standing(None, await self._object(tenant, id_))
+        if upload.state == "finishing":
+            made = await self.parts.finisher.resume(id_)
+            if made is None and (found := await find_object(self.parts.catalog, tenant, id_)):
+                made = found
+            return Standing(upload, made)
+        older = self._bodies.pop(id_, None)
+        if older is not None:
+            self.parts.metrics.uploads_taken_over.inc()
+            older.interrupt(BodyEnd.TAKEN)
+        return await self._finished_if_whole(upload)
+
+    async def terminate(self, tenant: str, id_: UUID) -> None:
+        """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that instead."""
+        body = self._bodies.pop(id_, None)
+        if body is not None:
+            body.interrupt(BodyEnd.TAKEN)
+        self.parts.hashes.forget(id_)
+        if await terminate_upload(self.parts.catalog, tenant, id_):
+            self.parts.metrics.uploads_terminated.inc()
+            return
+        await self._object(tenant, id_)
+        raise Conflict("this upload is finished; delete its object instead")
+
+    async def repeated(self, tenant: str, idempotency_key: str | None) -> Object | None:
+        """The object that an earlier request with this Idempotency-Key has made."""
+        if idempotency_key is None:
+            return None
+        return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
+
+    async def _finished_if_whole(self, upload: Upload) -> Standing:
+        if not upload.whole:
+            return Standing(upload, None)
+        hasher = self.parts.hashes.take(upload.id, upload.offset)
+        try:
+            made = await store_last_batch(
+                self.parts, upload, Batch(()), hasher, idempotency_key=None
+            )
+        except BadDigest:
+            await self.parts.drop(upload)
+            raise
+        return Standing(upload, made)
+
+    async def _object(self, tenant: str, id_: UUID) -> Object:
+        found = await find_object(self.parts.catalog, tenant, id_)
+        if found is None:
+            raise NotFound()
+        if found.deleted_at is not None:
+            raise Gone()
+        return found
+
+    async def _receive(
+        self, id_: UUID, session: Session, stream: StreamReader, *, kept: bool
+    ) -> Standing:
+        async with self._reading(id_, stream) as body:
+            try:
+                received = await session.receive(body)
+            except BadDigest:
+                if session.upload is not None:
+                    await self.parts.drop_quietly(session.upload)
+                raise
+        _refuse_cut_short(received, kept=kept)
+        return Standing(received.upload, received.object)
+
+    @asynccontextmanager
+    async def _reading(self, id_: UUID, stream: StreamReader) -> AsyncIterator[BodyReader]:
+        settings = self.parts.settings
+        if self._stopping:
+            raise ShuttingDown()
+        body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
+        self._bodies[id_] = body
+        try:
+            yield body
+        finally:
+            if self._bodies.get(id_) is body:
+                del self._bodies[id_]
+
+
+_LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"
+
+
+def _refuse_cut_short(received: Received, *, kept: bool) -> None:
+    """Tell the client why its body was cut; what had come by then is stored if `kept`."""
+    error: MediastoreError
+    if received.object is not None or received.end is BodyEnd.WHOLE:
+        return
+    if received.end is BodyEnd.SLOW:
+        error = RequestTimeout() if kept else RequestTimeout(_LEFT_NOTHING)
+    elif received.end is BodyEnd.STOPPED:
+        error = ShuttingDown()
+    elif received.end is BodyEnd.TAKEN:
+        error = UploadTaken()
+    else:
+        raise ConnectionResetError("the client has gone")
+    error.members["offset"] = received.offset
+    raise error

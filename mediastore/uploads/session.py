@@ -1,0 +1,243 @@
+"""The upload session: what one request does to one upload, from its first byte to its last.
+
+States of a session: *unborn* (no row yet: a body that may turn out to fit in memory), *open* (a row, batches are
+stored one behind the other while the next one fills), *done* (an object, or an offset that was acknowledged).
+Keeps INV-1 (only commit acknowledges), INV-8 (every step names epoch and offset) and the memory budget: what a
+session cannot hold it stores, and while it waits for its client it lets go when others need the room.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mediastore.catalog.objects import Object
+from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, commit, create_upload
+from mediastore.content.hashing import BlobHasher
+from mediastore.errors import TooLarge
+from mediastore.memory import Reservation
+from mediastore.uploads.batch import Batch
+from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.cutting import Cutter, NamedChunk
+from mediastore.uploads.ending import hash_batch, store_last_batch, store_whole_body
+from mediastore.uploads.parts import UploadParts
+
+SHED_MIN_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a request's body: how it ended, where the upload stands, the object if it is finished."""
+
+    end: BodyEnd
+    offset: int
+    upload: Upload | None
+    object: Object | None
+
+
+class Session:
+    """Receives one body. Used once."""
+
+    def __init__(
+        self,
+        parts: UploadParts,
+        subject: UploadDraft | Upload,
+        *,
+        keeps_broken: bool,
+        ends_with_body: bool,
+    ) -> None:
+        """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
+        `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        """
+        self._parts = parts
+        self._draft = subject if isinstance(subject, UploadDraft) else None
+        self.upload = subject if isinstance(subject, Upload) else None
+        self._keeps_broken = keeps_broken
+        self._ends_with_body = ends_with_body
+        self._length = subject.length
+        self._received = 0 if self.upload is None else self.upload.offset
+        self._cutter = Cutter(parts.settings.chunking)
+        self._filling: list[NamedChunk] = []
+        self._filling_bytes = 0
+        self._storing: asyncio.Task[None] | None = None
+        self._hasher = (
+            BlobHasher()
+            if self.upload is None
+            else parts.hashes.take(self.upload.id, self.upload.offset)
+        )
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
+
+    async def receive(self, body: BodyReader) -> Received:
+        """Store what the body brings and, when that makes the upload whole, finish it.
+
+        Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length. Whatever was
+        acknowledged before stays acknowledged.
+        """
+        try:
+            while (piece := await self._read(body)) is not None:
+                if piece:
+                    await self._admit(piece, body)
+                elif self._held_bytes >= SHED_MIN_BYTES:
+                    await self._let_go()
+                    body.forgive()
+            return await self._end(body)
+        except BaseException:
+            if not self._keeps_broken:
+                await self._abandon_storing()
+                if self.upload is not None:
+                    await self._parts.drop_quietly(self.upload)
+            raise
+        finally:
+            await self._abandon_storing()
+            self._memory.close()
+
+    @property
+    def _held_bytes(self) -> int:
+        return self._cutter.buffered_bytes + self._filling_bytes
+
+    async def _read(self, body: BodyReader) -> bytes | None:
+        with self._memory.sheddable(body.wake):
+            return await body.read()
+
+    async def _admit(self, piece: bytes, body: BodyReader) -> None:
+        """Take a piece in, making room for it first."""
+        self._received += len(piece)
+        if self._length is not None and self._received > self._length:
+            raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
+        if self._received > self._parts.settings.uploads.size_max_bytes:
+            raise TooLarge("the body goes past the largest size that this service takes")
+        self._parts.metrics.bytes_received.inc(len(piece))
+        if not self._memory.try_grow(len(piece)):
+            if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
+                await self._let_go()
+            await self._memory.grow(len(piece))
+            body.forgive()
+        self._cutter.feed(piece)
+        chunks = await self._cutter.take()
+        if chunks:
+            self._fill(chunks)
+            if self._filling_bytes >= self._parts.settings.uploads.batch_max_bytes:
+                await self._store_filling()
+                body.forgive()
+
+    def _fill(self, chunks: list[NamedChunk]) -> None:
+        self._filling += chunks
+        self._filling_bytes += sum(len(chunk.data) for chunk in chunks)
+
+    async def _let_go(self) -> None:
+        """Store everything that is held, partial chunk included, so that its memory comes free."""
+        self._fill(await self._cutter.flush())
+        await self._store_filling()
+        await self._settle()
+
+    async def _end(self, body: BodyReader) -> Received:
+        end = body.end or BodyEnd.WHOLE
+        if end is BodyEnd.TAKEN:
+            return Received(end, 0 if self.upload is None else self.upload.offset, self.upload, None)
+        if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
+            await self._drop()
+            return Received(end, 0, None, None)
+        self._fill(await self._cutter.flush())
+        if not (self._received == self._length or self._ends_with_body):
+            await self._store_filling()
+            await self._settle()
+            self._keep_hasher()
+            offset = 0 if self.upload is None else self.upload.offset
+            return Received(end, offset, self.upload, None)
+        return Received(end, self._received, self.upload, await self._complete())
+
+    async def _complete(self) -> Object | None:
+        await self._settle()
+        batch = Batch(tuple(self._filling))
+        if self._draft is not None and self.upload is None:
+            return await store_whole_body(self._parts, self._draft, batch)
+        key = None if self._draft is None else self._draft.idempotency_key
+        return await store_last_batch(
+            self._parts, self._open_upload(), batch, self._hasher, idempotency_key=key
+        )
+
+    async def _drop(self) -> None:
+        await self._abandon_storing()
+        if self.upload is not None:
+            await self._parts.drop(self.upload)
+            self.upload = None
+
+    # Batches on their way
+
+    async def _store_filling(self) -> None:
+        """Hand the filled chunks to a task of their own; at most one is under way."""
+        await self._settle()
+        if self.upload is None:
+            await self._be_born()
+        if self._filling:
+            batch = Batch(tuple(self._filling))
+            self._filling, self._filling_bytes = [], 0
+            self._storing = asyncio.create_task(self._store(batch))
+
+    async def _be_born(self) -> None:
+        if self._draft is None:
+            raise RuntimeError("a session has a draft or an upload")
+        self.upload = await create_upload(
+            self._parts.catalog,
+            self._draft,
+            expires_seconds=self._parts.settings.uploads.expires_seconds,
+        )
+        self._parts.metrics.uploads_created[self._draft.protocol].inc()
+
+    async def _store(self, batch: Batch) -> None:
+        upload = self._open_upload()
+        expires_seconds = self._parts.settings.uploads.expires_seconds
+
+        async def commit_batch(chunks: Sequence[CommitChunk]) -> int:
+            return await commit(
+                self._parts.catalog,
+                upload,
+                batch.size,
+                chunks,
+                finishing=False,
+                expires_seconds=expires_seconds,
+            )
+
+        hashing = self._start_hashing(batch, upload.offset)
+        try:
+            offset = await self._parts.batches.store(
+                upload, batch, commit_batch, expires_seconds=expires_seconds
+            )
+            await hashing
+        except BaseException:
+            self._hasher = BlobHasher()
+            hashing.cancel()
+            raise
+        self.upload = replace(upload, offset=offset)
+        self._parts.metrics.acknowledged_bytes.inc(batch.size)
+        self._memory.shrink(batch.size)
+
+    def _open_upload(self) -> Upload:
+        if self.upload is None:
+            raise RuntimeError("a batch is stored only for an upload that has a row")
+        return self.upload
+
+    def _start_hashing(self, batch: Batch, offset: int) -> asyncio.Task[None]:
+        """Hash the batch beside its PUTs, if this process has read all that lies before it."""
+        follows = self._hasher.offset == offset
+        return asyncio.create_task(hash_batch(self._hasher, batch) if follows else _nothing())
+
+    async def _settle(self) -> None:
+        """Wait for the batch under way; raises what it raised."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    async def _abandon_storing(self) -> None:
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.cancel()
+            await asyncio.wait([storing])
+
+    def _keep_hasher(self) -> None:
+        if self.upload is not None:
+            self._parts.hashes.keep(self.upload.id, self._hasher)
+
+
+
+async def _nothing() -> None:
+    return None
