@@ -1,12 +1,14 @@
 """The memory budget: what bodies and chunks in flight may hold in this process, all of them together.
 
-First come, first served: a large request at the head is not starved by small ones behind it. Nobody may wait
-while holding what others wait for; `starved` tells holders that can let go (flush a partial chunk, spool to
-disk) that they should.
+First come, first served: a large request at the head is not starved by small ones behind it. Holders that can
+let go (flush a partial chunk, spool to disk) say so with `Reservation.sheddable`; when somebody has to wait, the
+largest of them are asked to, so that nobody waits for a body that never goes on.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mediastore.errors import Overloaded
@@ -26,6 +28,7 @@ class MemoryBudget:
         self.in_use_bytes = 0
         self.in_use_max_bytes = 0
         self._waiters: deque[_Waiter] = deque()
+        self._sheddable: dict[Reservation, Callable[[], None]] = {}
 
     @property
     def waiting(self) -> int:
@@ -55,6 +58,7 @@ class MemoryBudget:
             return
         waiter = _Waiter(size, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
+        self._shed(size)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await waiter.granted
@@ -71,18 +75,27 @@ class MemoryBudget:
         self.in_use_bytes -= size
         self._grant()
 
+    def _shed(self, size: int) -> None:
+        """Ask the largest sheddable holders to let go of `size` bytes between them."""
+        for reservation in sorted(self._sheddable, key=lambda item: -item.held_bytes):
+            if size <= 0:
+                break
+            size -= reservation.held_bytes
+            self._sheddable.pop(reservation)()
+
     def _withdraw(self, waiter: _Waiter) -> None:
         if waiter.granted.done() and not waiter.granted.cancelled():
             self.release(waiter.size)  # granted in the moment it gave up
-        else:
+        elif waiter in self._waiters:
             self._waiters.remove(waiter)
             self._grant()
 
     def _grant(self) -> None:
         while self._waiters and self.in_use_bytes + self._waiters[0].size <= self.limit_bytes:
             waiter = self._waiters.popleft()
-            self._take(waiter.size)
-            waiter.granted.set_result(None)
+            if not waiter.granted.done():  # cancelled, but its task has not run yet
+                self._take(waiter.size)
+                waiter.granted.set_result(None)
 
     def _take(self, size: int) -> None:
         self.in_use_bytes += size
@@ -100,6 +113,15 @@ class Reservation:
     @property
     def starved(self) -> bool:
         return self._budget.starved
+
+    @contextmanager
+    def sheddable(self, let_go: Callable[[], None]) -> Iterator[None]:
+        """While inside, `let_go` is called (once) when others need what this reservation holds."""
+        self._budget._sheddable[self] = let_go
+        try:
+            yield
+        finally:
+            self._budget._sheddable.pop(self, None)
 
     def try_grow(self, size: int) -> bool:
         taken = self._budget.try_acquire(size)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aiohttp import StreamReader, web
 
-from mediastore.catalog.objects import Object, find_object
+from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
@@ -113,7 +113,7 @@ class Uploads:
             return Standing(None, await self._object(tenant, id_))
         if upload.state == "finishing":
             made = await self.parts.finisher.resume(id_)
-            if made is None and (found := await find_object(self.parts.catalog, tenant, id_)):
+            if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):
                 made = found
             return Standing(upload, made)
         older = self._bodies.pop(id_, None)
@@ -154,7 +154,7 @@ class Uploads:
         return Standing(upload, made)
 
     async def _object(self, tenant: str, id_: UUID) -> Object:
-        found = await find_object(self.parts.catalog, tenant, id_)
+        found = await get_object(self.parts.catalog, tenant, id_)
         if found is None:
             raise NotFound()
         if found.deleted_at is not None:
