@@ -1,0 +1,107 @@
+"""Streaming content-defined chunking: FastCDC over whatever pieces the network delivers.
+
+Owns where content is cut. The same bytes between two flushes are cut at the same places however
+they were split into reads: FastCDC never looks further than `size_max_bytes` past the last cut, so
+a cut is made only while that much is buffered, or at a flush.
+
+Chunks are shared between versions of this software only as long as all of them cut alike, so
+nothing here may change the cuts: the golden vectors in tests/unit/content/ hold that.
+"""
+
+from typing import Final
+
+from pyfastcdc import FastCDC
+
+# pyfastcdc's default gear table, that of the FastCDC authors' and of fastcdc-rs. A seed of our own
+# would hide cut points from whoever guesses at content by chunk sizes, but sizes are not shown to
+# anyone, and another seed would share nothing with what is stored already.
+SEED: Final = 0
+# Level 2: with a max of twice the average, level 1 cuts 8 to 10 % of chunks by force at the max,
+# where the cut depends on the chunk's start and not on content; level 2 at most 2 %, and successive
+# versions of files share as much or more (docs/decisions/0002-chunk-size.md).
+NORMALIZATION: Final = 2
+
+
+def require_compiled(implementation: type) -> None:
+    """Raises ImportError for pyfastcdc's pure-Python fallback, which cuts at under 0.02 GB/s."""
+    if not implementation.__module__.startswith("pyfastcdc.cy."):
+        raise ImportError(
+            "pyfastcdc was installed without its compiled extension and is too slow to serve with; "
+            "reinstall it from a wheel, or with PYFASTCDC_REQUIRE_CYTHON=1 and a C compiler"
+        )
+
+
+require_compiled(FastCDC)
+
+
+class Chunker:
+    """Cuts one upload's bytes; used by one task or thread at a time.
+
+    Scanning releases the GIL and reads each byte about once (a chunk's first `size_min_bytes` not
+    at all). Each byte is copied into the buffer, then once out of it into its chunk; in between,
+    growing the buffer by an eighth at a time may move what is in it. Cutting chunks off the front
+    advances where the buffer starts; it never moves more than the half that is left. The buffer
+    holds less than `size_max_bytes` after a take().
+
+    `size_average_bytes` is FastCDC's normal point, where the cut condition turns easier. The mean
+    comes out a little above it on content without repetitions (docs/performance.md).
+    """
+
+    def __init__(self, size_min_bytes: int, size_average_bytes: int, size_max_bytes: int) -> None:
+        """Raises ValueError unless min < average < max, within what pyfastcdc takes:
+        64 to 1 MiB, 256 to 4 MiB, 1024 to 16 MiB.
+        """
+        if not size_min_bytes < size_average_bytes < size_max_bytes:
+            raise ValueError("a chunker needs size_min_bytes < size_average_bytes < size_max_bytes")
+        self._size_min_bytes = size_min_bytes
+        self._size_max_bytes = size_max_bytes
+        self._fastcdc = FastCDC(
+            size_average_bytes,
+            # It scans in steps of two from min rounded down to even; an odd min could be undercut.
+            min_size=size_min_bytes + size_min_bytes % 2,
+            max_size=size_max_bytes,
+            normalized_chunking=NORMALIZATION,
+            seed=SEED,
+        )
+        self._buffer = bytearray()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes fed and not yet handed out."""
+        return len(self._buffer)
+
+    def feed(self, piece: bytes | bytearray | memoryview) -> None:
+        """Append a copy of `piece`; the caller bounds what it feeds before it takes."""
+        self._buffer += piece
+
+    def take(self) -> list[bytes]:
+        """The complete chunks that no further byte could change; often none."""
+        return self._cut(self._size_max_bytes)
+
+    def flush(self) -> list[bytes]:
+        """Everything that remains, cut, the last chunk as short as it happens to be."""
+        if 0 < len(self._buffer) <= self._size_min_bytes:
+            chunk = bytes(self._buffer)
+            self._buffer = bytearray()
+            return [chunk]
+        return self._cut(1)
+
+    def _cut(self, lookahead_bytes: int) -> list[bytes]:
+        """Cut while at least `lookahead_bytes` are left."""
+        if len(self._buffer) < lookahead_bytes:
+            return []
+        chunks = _cut_front(self._fastcdc, self._buffer, lookahead_bytes)
+        del self._buffer[: sum(map(len, chunks))]
+        return chunks
+
+
+def _cut_front(fastcdc: FastCDC, buffer: bytearray, lookahead_bytes: int) -> list[bytes]:
+    """A function of its own so that every view of `buffer` is gone when it is cut short."""
+    chunks = []
+    left = len(buffer)
+    cuts = fastcdc.cut_buf(buffer)
+    while left >= lookahead_bytes:
+        cut = next(cuts)
+        chunks.append(bytes(cut.data))
+        left -= cut.length
+    return chunks

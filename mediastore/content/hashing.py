@@ -1,0 +1,84 @@
+"""The names of content: BLAKE3 of chunks and blobs, their text form, and a chunk's CRC-32.
+
+Owns the choice of hash. A chunk's name and its CRC-32 are computed here in one place, over the same
+immutable bytes, so that what is sent to the store is what was named (INV-2, INV-9).
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Self
+
+from blake3 import blake3
+
+HASH_BYTES = 32
+_HASH_TEXT = re.compile(r"[0-9a-f]{64}")
+
+# From this size on, hand hashing or cutting to a thread: BLAKE3, CRC-32 and the FastCDC scan
+# release the GIL, and a hand-over costs some 35 to 70 µs of event loop and switching. Measured with
+# four pieces of work under way on two cores: 3.4 times slower than inline at 64 KiB, even at 256
+# KiB, 1.5 times as fast at 512 KiB, 1.8 times at 4 MiB; and 256 KiB inline holds the loop for only
+# 60 µs.
+THREAD_WORTH_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkName:
+    """What the catalog and the store need to know about a chunk's bytes."""
+
+    hash: bytes
+    size: int
+    crc32: int
+
+
+def name_chunk(data: bytes) -> ChunkName:
+    """BLAKE3, size in bytes and zlib's CRC-32 of a chunk."""
+    return ChunkName(blake3(data).digest(), len(data), zlib.crc32(data))
+
+
+class BlobHasher:
+    """The running BLAKE3 of a blob, from byte 0 to `offset`; for one task or thread at a time."""
+
+    __slots__ = ("_hash", "_offset")
+
+    def __init__(self) -> None:
+        self._hash = blake3()
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        """How many bytes were hashed."""
+        return self._offset
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Hash the bytes that follow `offset`."""
+        self._hash.update(data)
+        self._offset += memoryview(data).nbytes
+
+    def copy(self) -> Self:
+        """An independent hasher in the same place: bytes tried on it can be given up again."""
+        twin = type(self)()
+        twin._hash = self._hash.copy()
+        twin._offset = self._offset
+        return twin
+
+    def digest(self) -> bytes:
+        """The 32-byte id of a blob that ends here; hashing can go on."""
+        return self._hash.digest()
+
+
+def format_hash(hash_: bytes) -> str:
+    """64 lowercase hexadecimal digits, as `b3sum` prints. Raises ValueError unless 32 bytes."""
+    if len(hash_) != HASH_BYTES:
+        raise ValueError(f"a hash is {HASH_BYTES} bytes, not {len(hash_)}")
+    return hash_.hex()
+
+
+def parse_hash(text: str) -> bytes:
+    """The 32 bytes of 64 lowercase hexadecimal digits; one content, one spelling.
+
+    Raises ValueError for anything else, upper case and surrounding space included.
+    """
+    if _HASH_TEXT.fullmatch(text) is None:
+        raise ValueError("a hash is 64 lowercase hexadecimal digits")
+    return bytes.fromhex(text)
