@@ -268,7 +268,7 @@ class CollectorPaused(CollectorRefused):
 
 
 class UnsafeDelays(CollectorRefused):
-    """The delays are shorter than the safe minimum; --unsafe-delays accepts that bytes may be lost."""
+    """Delays below the safe minimum; --unsafe-delays accepts that bytes may be lost."""
 
     code = "unsafe_delays"
     exit_code = 32

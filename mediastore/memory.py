@@ -1,8 +1,10 @@
-"""The memory budget: what bodies and chunks in flight may hold in this process, all of them together.
+"""The memory budget: what bodies and chunks in flight may hold in this process, all of them
+together.
 
-First come, first served: a large request at the head is not starved by small ones behind it. Holders that can
-let go (flush a partial chunk, spool to disk) say so with `Reservation.sheddable`; when somebody has to wait, the
-largest of them are asked to, so that nobody waits for a body that never goes on.
+First come, first served: a large request at the head is not starved by small ones behind it.
+Holders that can let go (flush a partial chunk, spool to disk) say so with `Reservation.sheddable`;
+when somebody has to wait, the largest of them are asked to, so that nobody waits for a body that
+never goes on.
 """
 
 import asyncio

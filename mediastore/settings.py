@@ -52,7 +52,9 @@ class HttpSettings(Section):
         60, gt=0, description="A reader that takes nothing for this long is cut off."
     )
     shutdown_grace_seconds: float = Field(
-        30, ge=0, description="On SIGTERM, how long running requests may take to commit what they hold."
+        30,
+        ge=0,
+        description="On SIGTERM, how long running requests may take to commit what they hold.",
     )
     shutdown_delay_seconds: float = Field(
         0,
@@ -193,7 +195,9 @@ class DeliverySettings(Section):
         2, ge=0, le=60, description="How long 'this tenant may read that' is believed unasked."
     )
     allowed_cache_entries_max: int = Field(100_000, ge=0, description="Entries of that cache.")
-    read_ahead_chunks: int = Field(1, ge=0, le=16, description="Chunks fetched before they are due.")
+    read_ahead_chunks: int = Field(
+        1, ge=0, le=16, description="Chunks fetched before they are due."
+    )
     page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
 
 
@@ -279,8 +283,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 

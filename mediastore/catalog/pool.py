@@ -1,8 +1,9 @@
-"""The connection pool, the one place that retries transactions, and the translation door for asyncpg.
+"""The connection pool, the one place that retries transactions, and the translation door for
+asyncpg.
 
-Every statement goes through `Catalog`: by its name in sql/*.sql, as one implicit transaction and one round
-trip. Deadlock and serialization failures are tried again here and nowhere else. `synchronous_commit` is on for
-every connection: an acknowledged offset is durable (INV-1).
+Every statement goes through `Catalog`: by its name in sql/*.sql, as one implicit transaction and
+one round trip. Deadlock and serialization failures are tried again here and nowhere else.
+`synchronous_commit` is on for every connection: an acknowledged offset is durable (INV-1).
 """
 
 import asyncio
@@ -60,8 +61,8 @@ _REFUSALS: dict[str, type[MediastoreError]] = {
     "MS900": InvariantBroken,
 }
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# Classes of SQLSTATE that mean "not now": connection, resources, operator intervention, system, lock and
-# statement timeouts.
+# Classes of SQLSTATE that mean "not now": connection, resources, operator intervention, system,
+# lock and statement timeouts.
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25P03", "55P03")
 
 
@@ -81,8 +82,12 @@ def translated(error: BaseException) -> MediastoreError | None:
         if state in ("42P01", "42703", "42883"):
             return SchemaMismatch(f"the database lacks something: {error.args[0]}")
         return MediastoreError(f"the database answered {state}: {error.args[0]}")
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | asyncpg.InternalClientError):
-        return CatalogUnavailable(f"the database cannot be reached: {error or type(error).__name__}")
+    if isinstance(
+        error, asyncpg.InterfaceError | OSError | TimeoutError | asyncpg.InternalClientError
+    ):
+        return CatalogUnavailable(
+            f"the database cannot be reached: {error or type(error).__name__}"
+        )
     return None
 
 
@@ -101,7 +106,7 @@ def translation_door() -> Iterator[None]:
 
 
 async def _keep_session(connection: Any) -> None:
-    """No RESET on release: sessions hold no state, and the reset would be a round trip a request."""
+    """No RESET on release: sessions hold no state, and it would be a round trip a request."""
 
 
 class Catalog:
@@ -116,7 +121,10 @@ class Catalog:
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """All rows of the named query."""
         statement = self._queries[query]
-        return await self._run(lambda connection: connection.fetch(statement, *arguments))
+        rows: list[asyncpg.Record] = await self._run(
+            lambda connection: connection.fetch(statement, *arguments)
+        )
+        return rows
 
     async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:
         """The first row of the named query."""
@@ -135,9 +143,11 @@ class Catalog:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection for work that needs one transaction over several statements (the recount)."""
+        """A connection for work that needs one transaction over several statements."""
         with translation_door():
-            async with self._pool.acquire(timeout=self._settings.acquire_timeout_seconds) as connection:
+            async with self._pool.acquire(
+                timeout=self._settings.acquire_timeout_seconds
+            ) as connection:
                 yield connection
 
     def statement(self, query: str) -> str:
@@ -150,19 +160,13 @@ class Catalog:
         return self._pool.get_size(), self._pool.get_idle_size()
 
     async def _run(self, work: Callable[[Any], Any]) -> Any:
-        tries = 0
-        while True:
-            try:
-                with translation_door():
-                    try:
-                        return await self._once(work)
-                    except _RETRIED:
-                        tries += 1
-                        if tries > self._settings.retries_max:
-                            raise
-            except MediastoreError:
-                raise
-            await self._clock.sleep(random.uniform(0, 0.01 * 2 ** min(tries, 6)))
+        with translation_door():
+            for tried in range(self._settings.retries_max):
+                try:
+                    return await self._once(work)
+                except _RETRIED:
+                    await self._clock.sleep(_pause_seconds(tried))
+            return await self._once(work)
 
     async def _once(self, work: Callable[[Any], Any]) -> Any:
         connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_seconds)
@@ -170,6 +174,11 @@ class Catalog:
             return await work(connection)
         finally:
             await self._pool.release(connection)
+
+
+def _pause_seconds(tried: int) -> float:
+    """Longer at each try, and random, so that two that met do not meet again."""
+    return random.uniform(0, 0.01 * 2 ** min(tried, 6))  # noqa: S311  (keeps no secret)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Named queries: sql/*.sql holds them as `-- name: NAME`, a comment line, a statement; this reads them."""
+"""Named queries: sql/*.sql holds them as `-- name: NAME` and a statement; this reads them."""
 
 import re
 from functools import cache
@@ -13,7 +13,9 @@ def parse_queries(text: str) -> dict[str, str]:
     queries: dict[str, str] = {}
     for name, body in zip(parts[1::2], parts[2::2], strict=True):
         statement = "\n".join(
-            line for line in body.splitlines() if line.strip() and not line.lstrip().startswith("--")
+            line
+            for line in body.splitlines()
+            if line.strip() and not line.lstrip().startswith("--")
         ).rstrip("; \n")
         if name in queries or not statement:
             raise ValueError(f"query {name!r} is empty or named twice")

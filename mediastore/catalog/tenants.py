@@ -65,7 +65,7 @@ async def get_tenant(catalog: Catalog, id_: str) -> Tenant | None:
 
 
 async def create_api_key(catalog: Catalog, tenant: str, *, name: str) -> str:
-    """Make a key and return its secret, which is not kept. Raises NotFound without such a tenant."""
+    """Make a key; its secret, which is not kept. Raises NotFound without such a tenant."""
     if await get_tenant(catalog, tenant) is None:
         raise NotFound(f"there is no tenant {tenant!r}")
     secret = f"ms_{secrets.token_urlsafe(32)}"

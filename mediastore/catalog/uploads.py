@@ -1,6 +1,7 @@
 """Uploads and their references to chunks, in the catalog (INV-1, INV-2, INV-4, INV-8).
 
-Each function is one transaction and one round trip; the rules are in migrations/0002_pre_upload_functions.sql.
+Each function is one transaction and one round trip; the rules are in
+migrations/0002_pre_upload_functions.sql.
 """
 
 import json
@@ -141,7 +142,8 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
 async def take_upload(
     catalog: Catalog, tenant: str, id_: UUID, *, expected_offset: int | None = None
 ) -> Upload | None:
-    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is none.
+    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is
+    none.
 
     Raises OffsetMismatch (member `offset`), taking nothing.
     """
@@ -262,7 +264,8 @@ async def begin_body(
     chunks: Sequence[BatchChunk],
     expires_seconds: int,
 ) -> list[IntentChunk] | Object:
-    """A body that is whole in memory: its object when the blob was there and whole, else the intent.
+    """A body that is whole in memory: its object when the blob was there and whole, else the
+    intent.
 
     Raises IdempotencyKeyInUse.
     """
@@ -320,7 +323,9 @@ async def stored_chunks(
 
 async def touch_finishing(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
     """Show that the finishing job lives. False: another job has taken over, or it is done."""
-    row = await catalog.fetch_value("upload_finishing_touch", upload.id, upload.epoch, expires_seconds)
+    row = await catalog.fetch_value(
+        "upload_finishing_touch", upload.id, upload.epoch, expires_seconds
+    )
     return row is not None
 
 

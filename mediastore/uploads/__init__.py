@@ -1,1 +1,1 @@
-"""Uploads: the session (a state machine over the catalog and the chunk store) and its front ends."""
+"""Uploads: the session, a state machine over catalog and chunk store, and its front ends."""

@@ -1,7 +1,7 @@
 """One batch of chunks: intent, PUT, commit (INV-1, INV-2, INV-8, INV-11).
 
-The rows are written before the bytes, and an offset is acknowledged only after the bytes are stored. A chunk that
-changed between intent and commit sends the whole batch back to its intent.
+The rows are written before the bytes, and an offset is acknowledged only after the bytes are
+stored. A chunk that changed between intent and commit sends the whole batch back to its intent.
 """
 
 import asyncio

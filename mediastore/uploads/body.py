@@ -1,7 +1,9 @@
-"""A request's body as the session reads it: nothing the process has received is lost, nothing waits for ever.
+"""A request's body as the session reads it: nothing the process has received is lost, nothing waits
+for ever.
 
-aiohttp's StreamReader raises as soon as the connection breaks and drops what it has buffered; this reader hands
-that over first, because every byte that can be stored is a byte the client need not send again.
+aiohttp's StreamReader raises as soon as the connection breaks and drops what it has buffered; this
+reader hands that over first, because every byte that can be stored is a byte the client need not
+send again.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ class BodyEnd(Enum):
 
 
 class BodyReader:
-    """Pieces of a body as they come. `end` is set once `read` has returned None for the last time."""
+    """Pieces of a body as they come; `end` is set once `read` returns None."""
 
     def __init__(
         self, stream: StreamReader, clock: Clock, http: HttpSettings, uploads: UploadSettings
@@ -53,7 +55,9 @@ class BodyReader:
         self.received_bytes = 0
 
     async def read(self) -> bytes | None:
-        """The next bytes; b"" when `wake` was called meanwhile; None at the end, whose kind is in `end`."""
+        """The next bytes; b"" when `wake` was called meanwhile; None at the end, whose kind is in
+        `end`.
+        """
         if self.end is not None:
             return None
         if self._interruption is not None:
@@ -79,7 +83,7 @@ class BodyReader:
         return self._finish(BodyEnd.SLOW, piece) if self._too_slow(len(piece)) else piece
 
     def wake(self) -> None:
-        """Let a waiting `read` return b"" now: its caller has something better to do than to wait."""
+        """Let a waiting `read` return b"" now: its caller has something better to do."""
         self._woken = True
         self._expire()
 
@@ -123,4 +127,3 @@ def received_but_unread(stream: StreamReader) -> bytes:
     """What a broken stream still holds. aiohttp has no public way to ask; a test holds this one."""
     take: Callable[[int], bytes] = stream._read_nowait
     return take(-1) if stream._buffer else b""
-

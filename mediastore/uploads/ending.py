@@ -1,8 +1,8 @@
 """The end of an upload: its last batch, and the object (INV-8).
 
-Three ways, cheapest first: the body was whole in memory (its blob may be there already, then one transaction is
-all); this process has hashed all content before the last batch (commit and finish in one transaction); or it has
-not, and a job reads back what it has not seen.
+Three ways, cheapest first: the body was whole in memory (its blob may be there already, then one
+transaction is all); this process has hashed all content before the last batch (commit and finish in
+one transaction); or it has not, and a job reads back what it has not seen.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
     """
     blob = await _blob_hash(batch)
     if draft.declared_hash is not None and draft.declared_hash != blob:
-        raise BadDigest()
+        raise BadDigest
     epoch = new_epoch()
     expires_seconds = parts.settings.uploads.expires_seconds
     begun = await begin_body(
@@ -89,7 +89,7 @@ async def store_last_batch(
     *,
     idempotency_key: str | None,
 ) -> Object | None:
-    """The last batch of an open upload (it may be empty). None: a job is still hashing, the object comes later."""
+    """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later."""
     if hasher.offset != upload.offset:
         return await _finish_later(parts, upload, batch, hasher)
     await hash_batch(hasher, batch)
@@ -129,7 +129,7 @@ async def _commit_and_finish(
 async def _finish_later(
     parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
 ) -> Object | None:
-    """Commit the last batch as finishing, then let a job read back what this process has not hashed."""
+    """Commit the last batch as finishing; a job reads back what this process has not hashed."""
     expires_seconds = parts.settings.uploads.expires_seconds
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:

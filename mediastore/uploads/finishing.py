@@ -1,7 +1,7 @@
 """Jobs that finish uploads whose content this process has not hashed whole (state `finishing`).
 
-A job shows life in the row; when it stops (a crash), any process takes the upload over by a new epoch. A job
-outlives the request that started it: the client may leave and ask again.
+A job shows life in the row; when it stops (a crash), any process takes the upload over by a new
+epoch. A job outlives the request that started it: the client may leave and ask again.
 """
 
 import asyncio
@@ -63,7 +63,9 @@ class Finisher:
         return await self._wait(self._start(upload, hasher))
 
     async def resume(self, id_: UUID) -> Object | None:
-        """Wait for this process's job, or start one if the upload's job shows no life. None: still running."""
+        """Wait for this process's job, or start one if the upload's job shows no life. None: still
+        running.
+        """
         job = self._jobs.get(id_)
         if job is None:
             claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
@@ -73,7 +75,7 @@ class Finisher:
         return await self._wait(job)
 
     async def sweep(self) -> None:
-        """For ever: take over uploads whose finishing job has died, also when nobody asks for them."""
+        """Wait for this process's job, or start one if none shows life. None: still running."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             try:
@@ -83,11 +85,9 @@ class Finisher:
                 for id_ in stale:
                     if id_ in self._jobs:
                         continue
-                    claimed = await claim_finishing(
-                        self._catalog, id_, stale_seconds=STALE_SECONDS
-                    )
+                    claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
                     if claimed is not None:
-                        self._start(claimed, BlobHasher())
+                        _ = self._start(claimed, BlobHasher())
             except MediastoreError as error:
                 log.warning("finishing_sweep_failed", code=error.code, detail=error.detail)
 

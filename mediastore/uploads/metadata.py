@@ -1,4 +1,4 @@
-"""What a client says of a new upload: tus `Upload-Metadata`, and the query of a one-request upload."""
+"""What a client says of a new upload: tus `Upload-Metadata`, or a one-request upload's query."""
 
 import json
 import re
@@ -21,7 +21,9 @@ from mediastore.objects.fields import (
 CONTENT_TYPE_DEFAULT = "application/octet-stream"
 CONTENT_TYPE_LENGTH_MAX = 255
 IDEMPOTENCY_KEY_LENGTH_MAX = 255
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[\x20-\x7e]*)?")
+_MEDIA_TYPE = re.compile(
+    r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[\x20-\x7e]*)?"
+)
 _TUS_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")  # ASCII without space and comma
 _QUERY_PARAMETERS = frozenset({"name", "owner", "metadata", "blake3"})
 
@@ -38,10 +40,12 @@ class Description:
 
 
 def from_tus(header: str | None, *, metadata_max_bytes: int) -> Description:
-    """`Upload-Metadata` (tus 1.0.0, creation): comma-separated keys, each with a base64 value or none.
+    """`Upload-Metadata` (tus 1.0.0, creation): comma-separated keys, each with a base64 value or
+    none.
 
-    `filename` or `name`, `filetype`, `owner` and `blake3` (64 hex) are the object's fields; the others are its
-    metadata, all text. Raises BadMetadata for whatever is not valid: nothing is guessed.
+    `filename` or `name`, `filetype`, `owner` and `blake3` (64 hex) are the object's fields; the
+    others are its metadata, all text. Raises BadMetadata for whatever is not valid: nothing is
+    guessed.
     """
     pairs = _tus_pairs(header)
     name = pairs.pop("filename", None) or pairs.pop("name", None) or ""
@@ -83,7 +87,9 @@ def checked_idempotency_key(value: str | None) -> str | None:
     """Raises BadRequest unless it is printable ASCII of bounded length."""
     if value is None:
         return None
-    if not (0 < len(value) <= IDEMPOTENCY_KEY_LENGTH_MAX and value.isascii() and value.isprintable()):
+    if not (
+        0 < len(value) <= IDEMPOTENCY_KEY_LENGTH_MAX and value.isascii() and value.isprintable()
+    ):
         raise BadRequest(
             f"Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable ASCII characters"
         )
@@ -130,4 +136,6 @@ def _decoded(key: str, value: str) -> str:
     try:
         return b64decode(value, validate=True).decode()
     except (Base64Error, UnicodeDecodeError):
-        raise BadMetadata(f"the value of {key!r} in Upload-Metadata is not base64 of UTF-8") from None
+        raise BadMetadata(
+            f"the value of {key!r} in Upload-Metadata is not base64 of UTF-8"
+        ) from None

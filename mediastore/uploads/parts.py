@@ -1,4 +1,6 @@
-"""What every upload works with, and the two things that happen to any upload: it is finished or dropped."""
+"""What every upload works with, and the two things that happen to any upload: it is finished or
+dropped.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass

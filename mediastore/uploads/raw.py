@@ -1,7 +1,8 @@
 """One request, one object: POST /v1/objects with the content as its raw body.
 
-The body's end is the upload's end; a body that does not come whole leaves nothing. With an Idempotency-Key the
-request can be sent again: the answer is the object that the first one made (kept a day).
+The body's end is the upload's end; a body that does not come whole leaves nothing. With an
+Idempotency-Key the request can be sent again: the answer is the object that the first one made
+(kept a day).
 """
 
 from aiohttp import web
@@ -53,7 +54,7 @@ async def create(request: web.Request) -> web.Response:
             raise
         return _answer(request, earlier, status=200)
     if standing.object is None:
-        raise UploadFinishing()
+        raise UploadFinishing
     return _answer(request, standing.object, status=201)
 
 

@@ -16,7 +16,7 @@ from mediastore.uploads.service import Uploads
 
 
 def add_routes(app: web.Application) -> None:
-    """Serve uploads; to be called after the context that opens catalog and chunk store was added."""
+    """Serve uploads; call it after the context that opens catalog and chunk store was added."""
     app.cleanup_ctx.append(_uploads)
     app.router.add_route("OPTIONS", "/v1/uploads", tus.options)
     app.router.add_post("/v1/uploads", tus.create)

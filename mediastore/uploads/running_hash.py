@@ -1,8 +1,8 @@
 """The running hash of an upload's whole content, from byte 0, kept by the process that has read it.
 
-A process that takes an upload over has not seen its beginning: it reads the stored chunks back (each verified
-against its name) until it has caught up. The result is the blob's id, so it is computed from bytes, never from
-what anybody claims.
+A process that takes an upload over has not seen its beginning: it reads the stored chunks back
+(each verified against its name) until it has caught up. The result is the blob's id, so it is
+computed from bytes, never from what anybody claims.
 """
 
 import asyncio
@@ -28,7 +28,9 @@ class RunningHashes:
         self._hashers: OrderedDict[UUID, BlobHasher] = OrderedDict()
 
     def take(self, upload: UUID, offset: int) -> BlobHasher:
-        """The hasher that stands at `offset`; one at 0 if this process has not read what lies before."""
+        """The hasher that stands at `offset`; one at 0 if this process has not read what lies
+        before.
+        """
         hasher = self._hashers.pop(upload, None)
         if hasher is None or hasher.offset > offset:
             return BlobHasher()

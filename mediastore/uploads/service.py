@@ -1,7 +1,7 @@
 """Uploads as the front ends see them: begin, resume, look, drop.
 
-Owns who writes to an upload inside this process: a request that takes an upload over ends the older request's
-body at once. Between processes only the epoch decides (INV-8).
+Owns who writes to an upload inside this process: a request that takes an upload over ends the older
+request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 from collections.abc import AsyncIterator
@@ -30,9 +30,9 @@ from mediastore.errors import (
     ShuttingDown,
     UploadTaken,
 )
+from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.ending import store_last_batch
-from mediastore.uploads.batch import Batch
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import Received, Session
 
@@ -86,7 +86,8 @@ class Uploads:
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
-        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what sessions raise.
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what
+        sessions raise.
         """
         if draft.length == 0 and not ends_with_body:
             return await self.begin(draft)
@@ -98,17 +99,13 @@ class Uploads:
         session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
         return await self._receive(upload.id, session, stream, kept=True)
 
-    async def take(
-        self, tenant: str, id_: UUID, *, expected_offset: int | None = None
-    ) -> Standing:
+    async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
-        A whole upload is finished on the way, a finishing one waited for (a while). Raises NotFound, Gone
-        (finished and deleted since), OffsetMismatch, which takes nothing.
+        A whole upload is finished on the way, a finishing one waited for (a while). Raises
+        NotFound, Gone (finished and deleted since), OffsetMismatch, which takes nothing.
         """
-        upload = await take_upload(
-            self.parts.catalog, tenant, id_, expected_offset=expected_offset
-        )
+        upload = await take_upload(self.parts.catalog, tenant, id_, expected_offset=expected_offset)
         if upload is None:
             return Standing(None, await self._object(tenant, id_))
         if upload.state == "finishing":
@@ -123,7 +120,9 @@ class Uploads:
         return await self._finished_if_whole(upload)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
-        """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that instead."""
+        """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that
+        instead.
+        """
         body = self._bodies.pop(id_, None)
         if body is not None:
             body.interrupt(BodyEnd.TAKEN)
@@ -156,9 +155,9 @@ class Uploads:
     async def _object(self, tenant: str, id_: UUID) -> Object:
         found = await get_object(self.parts.catalog, tenant, id_)
         if found is None:
-            raise NotFound()
+            raise NotFound
         if found.deleted_at is not None:
-            raise Gone()
+            raise Gone
         return found
 
     async def _receive(
@@ -178,7 +177,7 @@ class Uploads:
     async def _reading(self, id_: UUID, stream: StreamReader) -> AsyncIterator[BodyReader]:
         settings = self.parts.settings
         if self._stopping:
-            raise ShuttingDown()
+            raise ShuttingDown
         body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
         self._bodies[id_] = body
         try:

@@ -1,9 +1,10 @@
 """The upload session: what one request does to one upload, from its first byte to its last.
 
-States of a session: *unborn* (no row yet: a body that may turn out to fit in memory), *open* (a row, batches are
-stored one behind the other while the next one fills), *done* (an object, or an offset that was acknowledged).
-Keeps INV-1 (only commit acknowledges), INV-8 (every step names epoch and offset) and the memory budget: what a
-session cannot hold it stores, and while it waits for its client it lets go when others need the room.
+States of a session: *unborn* (no row yet: a body that may turn out to fit in memory), *open* (a
+row, batches are stored one behind the other while the next one fills), *done* (an object, or an
+offset that was acknowledged). Keeps INV-1 (only commit acknowledges), INV-8 (every step names epoch
+and offset) and the memory budget: what a session cannot hold it stores, and while it waits for its
+client it lets go when others need the room.
 """
 
 import asyncio
@@ -26,7 +27,9 @@ SHED_MIN_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of a request's body: how it ended, where the upload stands, the object if it is finished."""
+    """What became of a request's body: how it ended, where the upload stands, the object if it is
+    finished.
+    """
 
     end: BodyEnd
     offset: int
@@ -69,8 +72,8 @@ class Session:
     async def receive(self, body: BodyReader) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
 
-        Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length. Whatever was
-        acknowledged before stays acknowledged.
+        Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length.
+        Whatever was acknowledged before stays acknowledged.
         """
         try:
             while (piece := await self._read(body)) is not None:
@@ -132,7 +135,9 @@ class Session:
     async def _end(self, body: BodyReader) -> Received:
         end = body.end or BodyEnd.WHOLE
         if end is BodyEnd.TAKEN:
-            return Received(end, 0 if self.upload is None else self.upload.offset, self.upload, None)
+            return Received(
+                end, 0 if self.upload is None else self.upload.offset, self.upload, None
+            )
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
             return Received(end, 0, None, None)
@@ -236,7 +241,6 @@ class Session:
     def _keep_hasher(self) -> None:
         if self.upload is not None:
             self._parts.hashes.keep(self.upload.id, self._hasher)
-
 
 
 async def _nothing() -> None:

@@ -1,7 +1,8 @@
 """tus 1.0.0 at /v1/uploads: core, creation, creation-with-upload, expiration, termination.
 
-https://tus.io/protocols/resumable-upload, section numbers below are that page's headings. HEAD and PATCH take the
-upload over (INV-8): the newest request of a client is the one that counts, nobody waits for a lock.
+https://tus.io/protocols/resumable-upload, section numbers below are that page's headings. HEAD and
+PATCH take the upload over (INV-8): the newest request of a client is the one that counts, nobody
+waits for a lock.
 """
 
 from collections.abc import Awaitable, Callable
@@ -43,7 +44,7 @@ def speaks_tus(handler: Handler) -> Handler:
     async def marked(request: web.Request) -> web.Response:
         try:
             if request.headers.get("Tus-Resumable") != VERSION:
-                raise UnsupportedTusVersion()
+                raise UnsupportedTusVersion
             response = await handler(request)
         except MediastoreError as error:
             response = problem_response(error)
@@ -105,7 +106,9 @@ async def create(request: web.Request) -> web.Response:
 
 @speaks_tus
 async def head(request: web.Request) -> web.Response:
-    """Requests: HEAD. Also the answer to 'did my last request arrive?': from the object, once finished."""
+    """Requests: HEAD. Also the answer to 'did my last request arrive?': from the object, once
+    finished.
+    """
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     standing = await request.app[UPLOADS].take(tenant.id, _id(request))
     headers = _offset_headers(standing)

@@ -1,8 +1,8 @@
-"""Schema migrations: `NNNN_{pre|post}_what.sql`, applied in order, each in a transaction of its own.
+"""Schema migrations: `NNNN_{pre|post}_what.sql`, in order, each in a transaction of its own.
 
-`pre` files only expand: they run before new code is deployed and old code runs on them. `post` files
-contract: they run when no old code is left. One migrator at a time (advisory lock); a migration that cannot
-get its locks soon gives up instead of holding up the service.
+`pre` files only expand: they run before new code is deployed and old code runs on them. `post`
+files contract: they run when no old code is left. One migrator at a time (advisory lock); a
+migration that cannot get its locks soon gives up instead of holding up the service.
 """
 
 from dataclasses import dataclass
@@ -52,13 +52,16 @@ def all_migrations() -> list[Migration]:
 
 
 async def migrate(dsn: str, *, phase: str | None = None, upto: str | None = None) -> list[str]:
-    """Apply what is missing (only `pre` or `post` with `phase`; not past `upto`). Returns the names applied.
+    """Apply what is missing (only `pre` or `post` with `phase`; not past `upto`).
 
-    Raises SchemaMismatch when an applied migration is not the one this version has, CatalogUnavailable.
+    Returns the names applied. Raises SchemaMismatch when an applied migration is not the one that
+    this version has, CatalogUnavailable.
     """
     applied: list[str] = []
     with translation_door():
-        connection = await asyncpg.connect(dsn, server_settings={"lock_timeout": str(LOCK_TIMEOUT_MS)})
+        connection = await asyncpg.connect(
+            dsn, server_settings={"lock_timeout": str(LOCK_TIMEOUT_MS)}
+        )
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATOR_LOCK)
             await connection.execute(_CREATE_LEDGER)

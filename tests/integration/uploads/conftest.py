@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 import pytest
@@ -57,6 +58,13 @@ class Service:
         return {"Authorization": f"Bearer {self.key}"}
 
 
+class LastingServer(TestServer):
+    """As in production: a handler whose client has gone is not cancelled, it stores what came."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return await super()._make_runner(**{**kwargs, "handler_cancellation": False})
+
+
 Starter = Callable[..., Awaitable[Service]]
 
 
@@ -84,13 +92,11 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
         app[MEMORY] = MemoryBudget(settings.memory.budget_bytes)
         app[AUTHENTICATOR] = Authenticator(catalog, clock)
         add_routes(app)
-        client = TestClient(TestServer(app))
+        client = TestClient(LastingServer(app))
         await client.start_server()
         closers.append(client.close)
         tus = {"Authorization": f"Bearer {made['key']}", "Tus-Resumable": "1.0.0"}
-        return Service(
-            client, app, catalog, store, kept, app[MEMORY], settings, made["key"], tus
-        )
+        return Service(client, app, catalog, store, kept, app[MEMORY], settings, made["key"], tus)
 
     yield starter
     for close in reversed(closers):

@@ -1,6 +1,7 @@
 """tus 1.0.0 over HTTP against real Postgres: what a client sees."""
 
 from base64 import b64encode
+from io import BytesIO
 from random import Random
 from uuid import UUID
 
@@ -28,7 +29,9 @@ async def create(service: Service, length: int, **headers: str) -> str:
 
 async def patch(service: Service, url: str, offset: int, data: bytes) -> tuple[int, str | None]:
     answer = await service.client.patch(
-        url, data=data, headers={**service.tus, **PATCH_TYPE, "Upload-Offset": str(offset)}
+        url,
+        data=BytesIO(data),
+        headers={**service.tus, **PATCH_TYPE, "Upload-Offset": str(offset)},
     )
     return answer.status, answer.headers.get("Upload-Offset")
 
@@ -133,7 +136,11 @@ async def test_a_wrong_offset_takes_nothing(service: Service, sql: asyncpg.Conne
         ({"Upload-Defer-Length": "1"}, 400, "bad_request"),
         ({"Upload-Length": "1", "Upload-Metadata": "name not*base64"}, 400, "bad_metadata"),
         ({"Upload-Length": "1", "Upload-Metadata": "a YQ==,a YQ=="}, 400, "bad_metadata"),
-        ({"Upload-Length": "1", "Upload-Metadata": "filetype bm90IGEgdHlwZQ=="}, 400, "bad_metadata"),
+        (
+            {"Upload-Length": "1", "Upload-Metadata": "filetype bm90IGEgdHlwZQ=="},
+            400,
+            "bad_metadata",
+        ),
         ({"Upload-Length": "1", "Tus-Resumable": "0.2.2"}, 412, "unsupported_tus_version"),
         ({"Upload-Length": "1", "Authorization": "Bearer no"}, 401, "unauthorized"),
     ],
