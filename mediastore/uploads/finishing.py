@@ -63,8 +63,9 @@ class Finisher:
         return await self._wait(self._start(upload, hasher))
 
     async def resume(self, id_: UUID) -> Object | None:
-        """Wait for this process's job, or start one if the upload's job shows no life. None: still
-        running.
+        """Wait for this process's job, or start one if the upload's job shows no life.
+
+        None: it is still running.
         """
         job = self._jobs.get(id_)
         if job is None:
@@ -75,7 +76,7 @@ class Finisher:
         return await self._wait(job)
 
     async def sweep(self) -> None:
-        """Wait for this process's job, or start one if none shows life. None: still running."""
+        """For ever: take over uploads whose finishing job has died, even if nobody asks."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             try:
