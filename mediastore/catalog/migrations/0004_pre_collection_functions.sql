@@ -107,7 +107,7 @@ BEGIN
     -- A loop, so that only about as many lists are locked as are taken: the rest is for other collectors.
     FOR v_list IN
         SELECT u.id, length(u.entries) / 40 - u.cursor AS rest FROM unlinking AS u
-        ORDER BY u.id FOR UPDATE SKIP LOCKED
+        ORDER BY u.id LIMIT p_entries FOR UPDATE SKIP LOCKED
     LOOP
         v_ids := v_ids || v_list.id;
         v_takes := v_takes || least(v_list.rest, v_left);

@@ -1,0 +1,246 @@
+"""What the collector asks of the catalog: one function is one batch in one transaction.
+
+Rows first, bytes later (INV-5); the rules are in migrations/0004_pre_collection_functions.sql.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from mediastore.catalog.pool import Catalog
+
+SAMPLED_PAGES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """The row that collectors agree on. `now` is the database's clock (INV-6)."""
+
+    incarnation: UUID
+    batch_counter: int
+    clock_high: datetime
+    paused_at: datetime | None
+    paused_why: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StageAmount:
+    """How much waits at one stage. `next_due`: when the first of it moves on."""
+
+    count: int = 0
+    bytes: int = 0
+    oldest: datetime | None = None
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksTotal:
+    """All chunk rows; estimated from a sample of pages where the table is large."""
+
+    count: int
+    bytes: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One batch of released references, and the keys that it doomed."""
+
+    entries: int
+    doomed_keys: int
+    doomed_bytes: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedKey:
+    """A key that never comes back (INV-3)."""
+
+    hash: bytes
+    generation: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Keys that this worker alone may delete now; `counter` is the claim's number, `kept` were not cleared."""
+
+    counter: int
+    kept: int
+    keys: tuple[DoomedKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a collector."""
+
+    id: int
+    worker: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    counts: dict[str, int]
+
+
+async def collector_state(catalog: Catalog) -> CollectorState:
+    row = await catalog.fetch_row("collector_state")
+    return CollectorState(**dict(row))
+
+
+async def lock_collector(
+    catalog: Catalog, incarnation: UUID, *, host_time: datetime, skew_max_seconds: float
+) -> datetime:
+    """Pass the guards and return the database's time.
+
+    Raises DatabaseRestored (another incarnation), CollectorPaused, ClockSkew.
+    """
+    row = await catalog.fetch_row("collector_lock", incarnation, host_time, skew_max_seconds)
+    now: datetime = row["now"]
+    return now
+
+
+async def pause_collector(catalog: Catalog, why: str) -> None:
+    await catalog.execute("collector_pause", why)
+
+
+async def resume_collector(catalog: Catalog) -> None:
+    await catalog.execute("collector_resume")
+
+
+async def stage_amounts(
+    catalog: Catalog,
+    *,
+    trash_seconds: int | None,
+    revive_seconds: int,
+    window_seconds: int,
+    claim_timeout_seconds: int,
+) -> dict[str, StageAmount]:
+    """Amounts by stage; a stage with nothing in it may be absent."""
+    rows = await catalog.fetch(
+        "collection_stages", trash_seconds, revive_seconds, window_seconds, claim_timeout_seconds
+    )
+    return {
+        row["stage"]: StageAmount(row["count"], row["bytes"], row["oldest"], row["next_due"])
+        for row in rows
+    }
+
+
+async def chunks_total(catalog: Catalog) -> ChunksTotal:
+    """Count and bytes of all chunks, reading at most about SAMPLED_PAGES pages."""
+    pages = await catalog.fetch_value("chunks_pages")
+    percent = min(100.0, 100.0 * SAMPLED_PAGES / pages)
+    row = await catalog.fetch_row("chunks_total", percent)
+    scale = 100.0 / percent
+    return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
+
+
+async def expire_uploads(catalog: Catalog, limit: int) -> tuple[int, int]:
+    """Drop expired uploads; how many, and their committed bytes."""
+    row = await catalog.fetch_row("uploads_expire", limit)
+    return row["uploads"], row["bytes"]
+
+
+async def purge_trash(catalog: Catalog, limit: int, *, trash_seconds: int | None) -> tuple[int, int]:
+    """Remove due trash; how many objects, and how many blobs became garbage."""
+    row = await catalog.fetch_row("trash_purge", limit, trash_seconds)
+    return row["objects"], row["garbage_blobs"]
+
+
+async def remove_garbage(catalog: Catalog, limit: int, *, revive_seconds: int) -> tuple[int, int]:
+    """Remove blobs past their revive delay; how many, and their bytes."""
+    row = await catalog.fetch_row("garbage_remove", limit, revive_seconds)
+    return row["blobs"], row["bytes"]
+
+
+async def release_references(catalog: Catalog, limit: int) -> Released:
+    row = await catalog.fetch_row("references_release", limit)
+    return Released(**dict(row))
+
+
+async def claim_doomed(
+    catalog: Catalog,
+    incarnation: UUID,
+    *,
+    marker_counter: int,
+    host_time: datetime,
+    skew_max_seconds: float,
+    window_seconds: int,
+    limit: int,
+    claim_timeout_seconds: int,
+) -> Claim:
+    """Claim keys past the window that a recount has cleared (INV-6, INV-7); committed when this returns.
+
+    Raises DatabaseRestored (counter behind the marker, or another incarnation), CollectorPaused, ClockSkew,
+    InvariantBroken.
+    """
+    row = await catalog.fetch_row(
+        "doomed_claim",
+        incarnation,
+        marker_counter,
+        host_time,
+        skew_max_seconds,
+        window_seconds,
+        limit,
+        claim_timeout_seconds,
+    )
+    keys = zip(row["hashes"], row["generations"], row["sizes"], strict=True)
+    return Claim(row["counter"], row["kept"], tuple(DoomedKey(*key) for key in keys))
+
+
+async def forget_doomed(catalog: Catalog, keys: Sequence[DoomedKey]) -> int:
+    """Remove the rows of keys that the store has deleted; how many were still there."""
+    forgotten: int = await catalog.fetch_value(
+        "doomed_forget", [key.hash for key in keys], [key.generation for key in keys]
+    )
+    return forgotten
+
+
+async def refuse_doomed(catalog: Catalog, refused: Sequence[tuple[DoomedKey, str]]) -> None:
+    """Give claims back whose keys the store did not delete; tried again after a growing pause."""
+    await catalog.execute(
+        "doomed_refused",
+        [key.hash for key, _ in refused],
+        [key.generation for key, _ in refused],
+        [error for _, error in refused],
+    )
+
+
+async def start_run(catalog: Catalog, worker: str) -> int:
+    run: int = await catalog.fetch_value("run_start", worker)
+    return run
+
+
+async def record_progress(catalog: Catalog, run: int, counts: Mapping[str, int]) -> None:
+    await catalog.execute("run_progress", run, json.dumps(counts))
+
+
+async def finish_run(catalog: Catalog, run: int, outcome: str, counts: Mapping[str, int]) -> None:
+    await catalog.execute("run_finish", run, outcome, json.dumps(counts))
+
+
+async def recent_runs(catalog: Catalog, limit: int) -> list[RunRecord]:
+    rows = await catalog.fetch("runs_recent", limit)
+    return [RunRecord(**{**dict(row), "counts": json.loads(row["counts"])}) for row in rows]
+
+
+async def reclaimed_since(catalog: Catalog, seconds: int) -> tuple[int, int]:
+    """Keys and bytes that runs begun in the last `seconds` have deleted."""
+    row = await catalog.fetch_row("reclaimed_since", seconds)
+    return row["count"], row["bytes"]
+
+
+async def sweep(
+    catalog: Catalog, *, window_seconds: int, recounts_seconds: int, runs_seconds: int, limit: int
+) -> int:
+    """Drop up to `limit` each of tombstones, idempotency keys, recounts and run records that are past use."""
+    swept: list[Any] = [
+        await catalog.fetch_value("tombstones_sweep", window_seconds, limit),
+        await catalog.fetch_value("idempotency_keys_sweep", limit),
+        await catalog.fetch_value("recounts_sweep", recounts_seconds),
+        await catalog.fetch_value("runs_sweep", runs_seconds, limit),
+    ]
+    return sum(swept)

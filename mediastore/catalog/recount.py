@@ -1,0 +1,222 @@
+"""Reading every reference there is, for the recount of INV-7: in bounded pieces, each read consistent.
+
+Order matters and is the caller's duty: upload_chunks in one snapshot, then unlinking, then manifests in blob
+order, because references only move that way. Nothing here judges what it reads.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from mediastore.catalog.pool import Catalog
+
+ENTRY_BYTES = 40
+# Lists up to this long come along with their row; longer ones are read with substr().
+INLINE_BYTES = 200 * ENTRY_BYTES
+PREFETCHED_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RecountStart:
+    """A pass that has been recorded, and is not finished."""
+
+    id: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a pass must at least meet."""
+
+    manifests: int
+    has_chunks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecountRecord:
+    """A finished pass. `hashes_seen` are doomed hashes that it met references to."""
+
+    id: int
+    started_at: datetime
+    finished_at: datetime
+    references_read: int
+    manifests_read: int
+    hashes_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListPiece:
+    """Part of a manifest or of an unlinking list. `length` is the whole list's, None: there is no list.
+
+    `size` is the blob's (None for unlinking), `start` where this piece begins in the list, in bytes.
+    """
+
+    name: str
+    size: int | None
+    length: int | None
+    start: int
+    entries: bytes
+
+
+async def start_recount(catalog: Catalog, incarnation: UUID) -> RecountStart | None:
+    """Record a pass with its snapshot, committed. None: the database has another incarnation."""
+    row = await catalog.fetch_row("recount_start", incarnation)
+    return None if row is None else RecountStart(**dict(row))
+
+
+async def expect(catalog: Catalog) -> Expectation:
+    row = await catalog.fetch_row("recount_expectation")
+    return Expectation(**dict(row))
+
+
+async def last_unlinking(catalog: Catalog) -> int:
+    """The newest list's id: later ones hold references that were met where they came from."""
+    last: int = await catalog.fetch_value("recount_unlinking_last")
+    return last
+
+
+async def removed_since(catalog: Catalog, moment: datetime) -> int:
+    """At least as many blobs as were removed since `moment`."""
+    removed: int = await catalog.fetch_value("recount_removed_since", moment)
+    return removed
+
+
+async def doomed_count(catalog: Catalog) -> int:
+    count: int = await catalog.fetch_value("recount_doomed_count")
+    return count
+
+
+async def keep(catalog: Catalog, recount: int, hashes: Sequence[bytes]) -> int:
+    """Record those of `hashes` that are doomed as met by this pass; how many were new."""
+    kept: int = await catalog.fetch_value("recount_keep", recount, hashes)
+    return kept
+
+
+async def finish_recount(
+    catalog: Catalog, recount: int, *, references_read: int, manifests_read: int
+) -> bool:
+    """Record that the pass is complete. False: it is not there any more, or not of this incarnation."""
+    row = await catalog.fetch_value("recount_finish", recount, references_read, manifests_read)
+    return row is not None
+
+
+async def last_recount(catalog: Catalog) -> RecountRecord | None:
+    row = await catalog.fetch_row("recount_last")
+    return None if row is None else RecountRecord(**dict(row))
+
+
+async def doomed_pages(catalog: Catalog, page: int) -> AsyncIterator[list[bytes]]:
+    """Hashes of every doomed key, in one snapshot."""
+    async with _snapshot(catalog) as connection:
+        cursor = await connection.cursor(catalog.statement("recount_doomed"))
+        while rows := await cursor.fetch(page):
+            yield [row["hash"] for row in rows]
+
+
+async def upload_chunk_pages(catalog: Catalog, page: int) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Every upload's references in one snapshot: how many there are in all, and the next page of hashes."""
+    async with _snapshot(catalog) as connection:
+        total = await connection.fetchval(catalog.statement("recount_upload_chunks_count"))
+        cursor = await connection.cursor(catalog.statement("recount_upload_chunks"))
+        yield total, []
+        while rows := await cursor.fetch(page):
+            yield total, [row["hash"] for row in rows]
+
+
+async def unlinking_pieces(
+    catalog: Catalog, *, up_to_id: int, page_entries: int
+) -> AsyncIterator[ListPiece]:
+    """Entries at and past the cursor of every list up to `up_to_id`, by short snapshots."""
+    after = 0
+    while True:
+        budget = page_entries
+        met = False
+        async with _snapshot(catalog) as connection:
+            statement = catalog.statement("recount_unlinking")
+            rows = connection.cursor(
+                statement, after, up_to_id, INLINE_BYTES, prefetch=PREFETCHED_ROWS
+            )
+            async for row in rows:
+                met, after = True, row["id"]
+                head = (f"unlinking {row['id']}", None, row["length"])
+                async for piece in _pieces(
+                    connection,
+                    catalog.statement("recount_unlinking_piece"),
+                    row["id"],
+                    head,
+                    row["start"],
+                    row["entries"],
+                    page_entries,
+                ):
+                    budget -= len(piece.entries) // ENTRY_BYTES
+                    yield piece
+                if budget <= 0:
+                    break
+        if not met:
+            return
+
+
+async def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncIterator[ListPiece]:
+    """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
+    after = b""
+    while True:
+        budget = page_entries
+        met = False
+        async with _snapshot(catalog) as connection:
+            rows = connection.cursor(
+                catalog.statement("recount_manifests"), after, INLINE_BYTES, prefetch=PREFETCHED_ROWS
+            )
+            async for row in rows:
+                met, after = True, row["hash"]
+                head = (f"manifest {row['hash'].hex()}", row["size"], row["length"])
+                async for piece in _pieces(
+                    connection,
+                    catalog.statement("recount_manifest_piece"),
+                    row["hash"],
+                    head,
+                    0,
+                    row["entries"],
+                    page_entries,
+                ):
+                    budget -= max(1, len(piece.entries) // ENTRY_BYTES)
+                    yield piece
+                if budget <= 0:
+                    break
+        if not met:
+            return
+
+
+async def _pieces(
+    connection: "asyncpg.Connection[Any]",
+    statement: str,
+    key: object,
+    head: tuple[str, int | None, int | None],
+    start: int,
+    inline: bytes | None,
+    page_entries: int,
+) -> AsyncIterator[ListPiece]:
+    """One list in pieces; a list that is missing, empty or short is one piece. Short reads show as they are."""
+    length = head[2]
+    if inline is not None or length is None:
+        yield ListPiece(*head, start, inline or b"")
+        return
+    while start < length:
+        entries = await connection.fetchval(statement, key, start, page_entries * ENTRY_BYTES)
+        yield ListPiece(*head, start, entries or b"")
+        if not entries:
+            return
+        start += len(entries)
+
+
+@asynccontextmanager
+async def _snapshot(catalog: Catalog) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    async with (
+        catalog.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield connection

@@ -1,0 +1,138 @@
+-- name: collector_state
+SELECT incarnation, batch_counter, clock_high, paused_at, paused_why, catalog_clock() AS now FROM gc_state;
+
+-- name: collector_lock
+SELECT clock_high AS now, batch_counter FROM collector_lock_v1($1, $2, $3);
+
+-- name: collector_pause
+UPDATE gc_state SET paused_at = catalog_clock(), paused_why = $1;
+
+-- name: collector_resume
+UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
+
+-- name: uploads_expire
+SELECT uploads, bytes FROM uploads_expire_v1($1);
+
+-- name: trash_purge
+SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v1($1, $2);
+
+-- name: garbage_remove
+SELECT blobs, bytes FROM garbage_remove_v1($1, $2);
+
+-- name: references_release
+SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v1($1);
+
+-- name: doomed_claim
+SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v1($1, $2, $3, $4, $5, $6, $7);
+
+-- name: doomed_forget
+SELECT doomed_forget_v1($1, $2);
+
+-- name: doomed_refused
+SELECT doomed_refused_v1($1, $2, $3);
+
+-- name: collection_stages
+-- How much waits where. $1 overrides the tenants' trash policy, $2 revive delay, $3 recovery window with its
+-- margin, $4 claim timeout, all in seconds. `next_due` is when the first of a waiting stage moves on.
+WITH clock AS MATERIALIZED (SELECT catalog_clock() AS now),
+newest AS MATERIALIZED (
+    SELECT r.id, r.snapshot FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
+    WHERE r.finished_at IS NOT NULL ORDER BY r.id DESC LIMIT 1
+),
+trash AS (
+    SELECT o.blob, o.size, o.deleted_at, clock.now,
+           CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END AS due
+    FROM objects AS o CROSS JOIN clock WHERE o.purge_at IS NOT NULL
+)
+SELECT 'uploads_expired' AS stage, count(*) AS count, coalesce(sum("offset"), 0)::bigint AS bytes,
+       min(expires_at) AS oldest, NULL::timestamptz AS next_due
+FROM uploads WHERE expires_at <= (SELECT now FROM clock)
+UNION ALL
+SELECT CASE WHEN due <= now THEN 'trash_due' ELSE 'trash_waiting' END, count(*), sum(size)::bigint,
+       min(deleted_at), min(due)
+FROM trash GROUP BY 1
+UNION ALL
+-- What the due trash would free: blobs that nothing else references.
+SELECT 'trash_freed', count(*), coalesce(sum(b.size), 0)::bigint, NULL, NULL
+FROM (SELECT blob, count(*) AS due FROM trash WHERE trash.due <= now GROUP BY blob) AS t
+JOIN blobs AS b ON b.hash = t.blob WHERE t.due >= b.refs
+UNION ALL
+SELECT CASE WHEN g.since + make_interval(secs => $2) <= clock.now THEN 'garbage_due' ELSE 'garbage_waiting' END,
+       count(*), sum(b.size)::bigint, min(g.since), min(g.since) + make_interval(secs => $2)
+FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob CROSS JOIN clock GROUP BY 1
+UNION ALL
+-- Lists of references on their way out; counted in references, their bytes are not known here.
+SELECT 'unlinking', coalesce(sum(length(entries) / 40 - cursor), 0)::bigint, 0, min(since), NULL FROM unlinking
+UNION ALL
+SELECT d.stage, count(*), sum(d.size)::bigint, min(d.since), min(d.due)
+FROM (SELECT x.size, x.since, x.since + make_interval(secs => $3) AS due, CASE
+          WHEN x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
+          WHEN x.claimed_at + make_interval(secs => $4) > clock.now THEN 'doomed_claimed'
+          WHEN newest.id IS NULL OR NOT pg_visible_in_snapshot(x.transaction, newest.snapshot)
+              THEN 'doomed_unrecounted'
+          WHEN x.kept_by_recount = newest.id THEN 'doomed_kept'
+          WHEN x.retry_at > clock.now THEN 'doomed_refused'
+          ELSE 'doomed_due' END AS stage
+      FROM doomed AS x CROSS JOIN clock LEFT JOIN newest ON true) AS d GROUP BY d.stage
+UNION ALL
+SELECT 'quarantine', count(*), coalesce(sum(c.size), 0)::bigint, min(q.since), NULL
+FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash
+UNION ALL
+SELECT 'damaged', count(*), coalesce(sum(size), 0)::bigint, min(damaged_at), NULL
+FROM chunks WHERE damaged_at IS NOT NULL;
+
+-- name: chunks_pages
+SELECT greatest(1, pg_relation_size('chunks') / current_setting('block_size')::bigint) AS pages;
+
+-- name: chunks_total
+-- Of $1 per cent of the table's pages.
+SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM chunks TABLESAMPLE SYSTEM ($1);
+
+-- name: run_start
+INSERT INTO gc_runs (worker, started_at) VALUES ($1, catalog_clock()) RETURNING id;
+
+-- name: run_progress
+UPDATE gc_runs SET counts = $2 WHERE id = $1;
+
+-- name: run_finish
+UPDATE gc_runs SET finished_at = catalog_clock(), outcome = $2, counts = $3 WHERE id = $1;
+
+-- name: runs_recent
+SELECT id, worker, started_at, finished_at, outcome, counts FROM gc_runs ORDER BY id DESC LIMIT $1;
+
+-- name: reclaimed_since
+SELECT coalesce(sum((counts ->> 'deleted_keys')::bigint), 0)::bigint AS count,
+       coalesce(sum((counts ->> 'deleted_bytes')::bigint), 0)::bigint AS bytes
+FROM gc_runs WHERE started_at > (SELECT catalog_clock()) - make_interval(secs => $1);
+
+-- name: tombstones_sweep
+WITH gone AS (
+    DELETE FROM tombstones WHERE id IN (
+        SELECT id FROM tombstones WHERE since <= (SELECT catalog_clock()) - make_interval(secs => $1)
+        ORDER BY since LIMIT $2 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: idempotency_keys_sweep
+WITH gone AS (
+    DELETE FROM idempotency_keys WHERE (tenant, key) IN (
+        SELECT tenant, key FROM idempotency_keys WHERE expires_at <= (SELECT catalog_clock())
+        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: recounts_sweep
+-- The newest finished one is what claims rest on: it stays however old it is.
+WITH gone AS (
+    DELETE FROM recounts WHERE started_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
+        AND id < (SELECT coalesce(max(id), 0) FROM recounts WHERE finished_at IS NOT NULL)
+    RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: runs_sweep
+WITH gone AS (
+    DELETE FROM gc_runs WHERE id IN (
+        SELECT id FROM gc_runs WHERE started_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
+        ORDER BY started_at LIMIT $2)
+    RETURNING 1
+) SELECT count(*) FROM gone;
