@@ -1,7 +1,8 @@
 """Structured logs on standard error: one JSON object a line, or readable text on a terminal.
 
 A request's id is bound to its context, so every line written while it is served carries it. Values
-under names that hold secrets are replaced, whoever logs them.
+under names that hold secrets are replaced, whoever logs them, and tracebacks never show the values
+of local variables: a driver's frames hold passwords.
 """
 
 import logging
@@ -35,10 +36,16 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
         hide_secrets,
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if console
         else [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(default=str),
         ]
     )
