@@ -2,14 +2,18 @@
 
 They sort in the store as (hash, generation) sorts in Postgres (bytea, bigint), so that two sorted
 streams can be merged. The generation makes the key of every newly stored copy new (INV-3).
+The few small versioned documents of the collector are under `_mediastore/`.
 """
 
 import re
 import secrets
 
 PREFIX = "chunks/"
+DOCUMENT_PREFIX = "_mediastore/"
 COLLECTOR_MARKER = "_mediastore/collector"
 _KEY = re.compile(r"chunks/([0-9a-f]{64})/([0-9a-f]{16})")
+_DOCUMENT = re.compile(r"_mediastore/[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+DOCUMENT_KEY_MAX_LENGTH = 200  # a file name in the directory driver
 GENERATION_BITS = 62
 
 
@@ -31,3 +35,20 @@ def parse_chunk_key(key: str) -> tuple[bytes, int]:
 def new_generation() -> int:
     """A random 62-bit number: positive in a Postgres bigint."""
     return secrets.randbits(GENERATION_BITS)
+
+
+def require_key(key: str) -> None:
+    """Raise ValueError unless `key` is a chunk's or a document's: all that a store may hold."""
+    if _KEY.fullmatch(key) is None and not is_document_key(key):
+        raise ValueError(f"neither a chunk key nor a document key: {key!r}")
+
+
+def require_document_key(key: str) -> None:
+    """Raise ValueError unless `key` is a document's: only those have versions."""
+    if not is_document_key(key):
+        raise ValueError(f"not a document key: {key!r}")
+
+
+def is_document_key(key: str) -> bool:
+    """Whether `key` names a small document, `_mediastore/…`."""
+    return len(key) <= DOCUMENT_KEY_MAX_LENGTH and _DOCUMENT.fullmatch(key) is not None

@@ -1,7 +1,8 @@
 """The chunk store protocol: what every driver does and every wrapper passes on.
 
-Keys are the ones of `keys.py`. A driver raises only `ChunkStoreUnavailable` (transient; the retrying
-wrapper tries again), `StorageFull`, and what a method's docstring names.
+Keys are the ones of `keys.py`; any other is a ValueError. A driver raises only
+`ChunkStoreUnavailable` (transient; the retrying wrapper tries again), `StorageFull`, and what a
+method's docstring names.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -45,21 +46,28 @@ class DeleteResult:
         return self.error is None
 
 
+DELETE_KEYS_MAX = 1000
+PAGE_ENTRIES_MAX = 1000
+
+
 class ChunkStore(Protocol):
     """Immutable bytes under unique keys, plus a few small versioned documents (`_mediastore/…`)."""
 
     async def put(self, key: str, body: bytes, *, crc32: int) -> None:
         """Store `body`; durable and visible as a whole when this returns, never in part before.
 
-        `crc32` is zlib's of `body`, computed where the body was hashed: a driver refuses a body that
-        was damaged on the way. Putting a key again replaces it.
+        `crc32` is zlib's of `body`, computed where the body was hashed: a body that was damaged on
+        the way is refused. Putting a key again replaces it.
         Raises ChunkStoreUnavailable, StorageFull.
         """
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
         """Store a small document only if its version is still `version` (None: only if absent).
 
-        Returns the new version. Raises ConditionFailed, ChunkStoreUnavailable, StorageFull.
+        Returns the new version. ConditionFailed says "read it again", not "another was first": it
+        may follow a put of one's own whose answer was lost. S3's version is the ETag, which
+        equal bodies may share: a document whose old content must not come back carries a counter.
+        Raises ConditionFailed, ChunkStoreUnavailable, StorageFull.
         """
 
     async def get(self, key: str) -> bytes:
@@ -84,7 +92,7 @@ class ChunkStore(Protocol):
         """
 
     async def check(self) -> None:
-        """Return if the store can be read and written; for readiness. Raises ChunkStoreUnavailable."""
+        """Write and read a probe, for readiness. Raises ChunkStoreUnavailable, StorageFull."""
 
     async def close(self) -> None:
         """Give back connections and files."""

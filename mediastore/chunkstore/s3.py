@@ -1,0 +1,183 @@
+"""The s3 driver: Amazon S3, MinIO, Ceph and others that speak its protocol.
+
+Needs s3:GetObject, PutObject, DeleteObject and ListBucket on the bucket. Every PUT carries the
+CRC-32 that was computed where the body was hashed, so S3 refuses a body damaged on the way, and is
+visible as a whole or not at all (S3's guarantee). Conditional puts need If-Match and If-None-Match,
+which AWS, MinIO and Ceph have.
+"""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from mediastore.chunkstore.keys import DOCUMENT_PREFIX, require_document_key, require_key
+from mediastore.chunkstore.protocol import (
+    DELETE_KEYS_MAX,
+    PAGE_ENTRIES_MAX,
+    ConditionFailed,
+    DeleteResult,
+    Entry,
+    MissingKey,
+    Versioned,
+)
+from mediastore.chunkstore.s3_connection import Answer, S3Connection
+from mediastore.chunkstore.s3_translation import Refusal, translated
+from mediastore.clock import Clock
+from mediastore.errors import ChunkStoreUnavailable
+from mediastore.settings import ChunkStoreSettings
+
+PROBE_KEY = f"{DOCUMENT_PREFIX}probe"
+PROBE_BODY = b"mediastore writes and reads this to see that it can\n"
+
+
+class S3ChunkStore:
+    """One bucket, or the part of it under the settings' prefix."""
+
+    def __init__(self, settings: ChunkStoreSettings, clock: Clock) -> None:
+        self._bucket = settings.bucket
+        self._prefix = settings.prefix
+        self._connection = S3Connection(settings, clock)
+
+    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+        await self._put(key, body, crc32, {}, name="put")
+
+    async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
+        require_document_key(key)
+        condition = {"if-none-match": "*"} if version is None else {"if-match": version}
+        answer = await self._put(key, body, zlib.crc32(body), condition, name="put_if")
+        return _etag(answer)
+
+    async def get(self, key: str) -> bytes:
+        return (await self._get(key, name="get")).body
+
+    async def get_versioned(self, key: str) -> Versioned:
+        require_document_key(key)
+        answer = await self._get(key, name="get_versioned")
+        return Versioned(answer.body, _etag(answer))
+
+    async def head(self, key: str) -> Entry:
+        require_key(key)
+        answer = await self._connection.request("HEAD", key, {}, name="head")
+        if answer.status == 200:
+            return Entry(key, _content_length(answer))
+        if answer.status == 404:
+            # An answer to HEAD has no body, so it does not say whether the key or the whole bucket
+            # is missing. A GET does; if it finds the key, that was put meanwhile.
+            found = await self._get(key, name="head")
+            return Entry(key, len(found.body))
+        raise Refusal(answer.status, "").error("head")
+
+    async def delete_many(self, keys: Sequence[str]) -> list[DeleteResult]:
+        if len(keys) > DELETE_KEYS_MAX:
+            raise ValueError(f"at most {DELETE_KEYS_MAX} keys at once")
+        for key in keys:
+            require_key(key)
+        if not keys:
+            return []
+        objects = [{"Key": self._prefix + key} for key in dict.fromkeys(keys)]
+        with translated("delete_many"):
+            client = await self._connection.client()
+            client.meta.events.register(
+                "before-call.s3.DeleteObjects", _add_content_md5, unique_id="mediastore-md5"
+            )
+            answer = await client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": objects, "Quiet": False}
+            )
+        fates = _fates(answer, self._prefix)
+        return [
+            DeleteResult(key, fates.get(key, "the answer does not name this key")) for key in keys
+        ]
+
+    async def list(self, *, prefix: str = "", after: str = "") -> AsyncIterator[list[Entry]]:
+        more = True
+        while more:
+            with translated("list"):
+                client = await self._connection.client()
+                answer = await client.list_objects_v2(
+                    Bucket=self._bucket,
+                    Prefix=self._prefix + prefix,
+                    StartAfter=self._prefix + after if after else "",
+                    MaxKeys=PAGE_ENTRIES_MAX,
+                )
+            page = [
+                Entry(found["Key"].removeprefix(self._prefix), found["Size"])
+                for found in answer.get("Contents", [])
+            ]
+            if page:
+                yield page
+                after = page[-1].key
+            # StartAfter instead of a continuation token: any page can be asked for again
+            more = bool(page) and answer["IsTruncated"]
+
+    async def check(self) -> None:
+        await self.put(PROBE_KEY, PROBE_BODY, crc32=zlib.crc32(PROBE_BODY))
+        try:
+            found = await self.get(PROBE_KEY)
+        except MissingKey:
+            raise ChunkStoreUnavailable("the chunk store lost what was just written") from None
+        if found != PROBE_BODY:
+            raise ChunkStoreUnavailable("the chunk store does not return what was written")
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _put(
+        self, key: str, body: bytes, crc32: int, condition: dict[str, str], *, name: str
+    ) -> Answer:
+        require_key(key)
+        checksum = base64.b64encode(crc32.to_bytes(4, "big")).decode()
+        answer = await self._connection.request(
+            "PUT", key, {"x-amz-checksum-crc32": checksum, **condition}, body=body, name=name
+        )
+        if answer.status == 200:
+            return answer
+        refusal = Refusal.of(answer.status, answer.body)
+        # If-Match on a key that is not there is a 404
+        if condition and (refusal.names_failed_condition or refusal.names_missing_key):
+            raise ConditionFailed(key)
+        raise refusal.error(name)
+
+    async def _get(self, key: str, *, name: str) -> Answer:
+        require_key(key)
+        answer = await self._connection.request("GET", key, {}, name=name)
+        if answer.status != 200:
+            refusal = Refusal.of(answer.status, answer.body)
+            raise MissingKey(key) if refusal.names_missing_key else refusal.error(name)
+        if _content_length(answer) != len(answer.body):
+            raise ChunkStoreUnavailable(
+                "the chunk store sent a body of another length than it said"
+            )
+        return answer
+
+
+def _content_length(answer: Answer) -> int:
+    length = answer.headers.get("content-length", "")
+    if not length.isdecimal():
+        raise ChunkStoreUnavailable("the chunk store did not say how long the body is")
+    return int(length)
+
+
+def _etag(answer: Answer) -> str:
+    etag = answer.headers.get("etag")
+    if etag is None:
+        raise ChunkStoreUnavailable("the chunk store sent no ETag")
+    return etag
+
+
+def _fates(answer: dict[str, Any], prefix: str) -> dict[str, str | None]:
+    """Each key that a DeleteObjects answer names, with its error code; None when deleted."""
+    fates: dict[str, str | None] = {
+        deleted["Key"].removeprefix(prefix): None for deleted in answer.get("Deleted", [])
+    }
+    for failed in answer.get("Errors", []):
+        code = failed.get("Code", "unknown")
+        fates[failed["Key"].removeprefix(prefix)] = None if code == "NoSuchKey" else code
+    return fates
+
+
+def _add_content_md5(params: dict[str, Any], **_event: Any) -> None:
+    """DeleteObjects needs a checksum: botocore sends a CRC-32, older S3 servers know only this."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
