@@ -61,9 +61,10 @@ _REFUSALS: dict[str, type[MediastoreError]] = {
     "MS900": InvariantBroken,
 }
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-# Classes of SQLSTATE that mean "not now": connection, resources, operator intervention, system,
-# lock and statement timeouts.
-_UNAVAILABLE_CLASSES = ("08", "53", "57", "58", "25P03", "55P03")
+# SQLSTATEs, and classes of them, that mean "not now": connection, a server that is a standby now,
+# authorization, no such database (yet), rolled back, resources, operator intervention and statement
+# timeouts, system, idle and lock timeouts.
+_UNAVAILABLE_CLASSES = ("08", "25006", "28", "3D", "40", "53", "57", "58", "25P03", "55P03")
 
 
 def translated(error: BaseException) -> MediastoreError | None:
@@ -75,13 +76,15 @@ def translated(error: BaseException) -> MediastoreError | None:
             if refusal is OffsetMismatch:
                 return OffsetMismatch(offset=int(error.args[0]))
             return refusal(str(error.args[0])) if refusal is not NotFound else NotFound()
-        if state.startswith(_UNAVAILABLE_CLASSES) or isinstance(error, _RETRIED):
+        if state.startswith(_UNAVAILABLE_CLASSES):
             return CatalogUnavailable(f"the database refused: {error.args[0]}")
         if state.startswith("23"):
             return InvariantBroken(f"constraint {error.constraint_name or '?'} refused a change")
         if state in ("42P01", "42703", "42883"):
             return SchemaMismatch(f"the database lacks something: {error.args[0]}")
         return MediastoreError(f"the database answered {state}: {error.args[0]}")
+    if isinstance(error, asyncpg.exceptions._base.DataError):  # not the public class of that name
+        return MediastoreError(f"an argument cannot be sent to the database: {error}")
     if isinstance(
         error, asyncpg.InterfaceError | OSError | TimeoutError | asyncpg.InternalClientError
     ):
