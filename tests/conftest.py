@@ -80,6 +80,12 @@ class DatabaseServer:
         self.run(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{self._template}"'))
         return name
 
+    def create_empty(self) -> str:
+        """The name of a fresh database without a schema."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.run(self._connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0'))
+        return name
+
     def drop(self, name: str) -> None:
         self.run(self._connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
