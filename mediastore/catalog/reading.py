@@ -1,4 +1,6 @@
-"""What a read asks of the catalog: is it allowed (INV-10), where are the bytes, and marking bad ones."""
+"""What a read asks of the catalog: is it allowed (INV-10), where are the bytes, and marking bad
+ones.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

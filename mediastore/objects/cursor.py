@@ -39,4 +39,6 @@ def read_cursor(cursor: str, *, tenant: str, owner: str | None, trash: bool) -> 
 
 def _check(last: bytes, tenant: str, owner: str | None, trash: bool) -> bytes:
     filters = repr((tenant, owner, trash)).encode("utf-8", "surrogatepass")
-    return blake3(last + filters, derive_key_context="mediastore page cursor v1").digest(_CHECK_BYTES)
+    return blake3(last + filters, derive_key_context="mediastore page cursor v1").digest(
+        _CHECK_BYTES
+    )

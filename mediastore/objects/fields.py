@@ -55,7 +55,9 @@ async def read_change(
     document = _json_object(await _read_body(request, body_max_bytes))
     unknown = document.keys() - {"name", "owner", "metadata"}
     if unknown:
-        raise BadRequest(f"only name, owner and metadata can be changed, not {sorted(unknown)[0]!r}")
+        raise BadRequest(
+            f"only name, owner and metadata can be changed, not {sorted(unknown)[0]!r}"
+        )
     return ObjectChange(
         checked_text("name", document["name"], NAME_LENGTH_MAX) if "name" in document else None,
         checked_text("owner", document["owner"], OWNER_LENGTH_MAX) if "owner" in document else None,
@@ -96,7 +98,9 @@ def read_listing(query: MultiMapping[str], *, tenant: str, page_size_max: int) -
     if trash is None:
         raise BadRequest("trash must be true or false")
     cursor = query.get("cursor")
-    before = None if cursor is None else read_cursor(cursor, tenant=tenant, owner=owner, trash=trash)
+    before = (
+        None if cursor is None else read_cursor(cursor, tenant=tenant, owner=owner, trash=trash)
+    )
     return Listing(owner, trash, _limit(query.get("limit"), page_size_max), before)
 
 

@@ -20,6 +20,7 @@ from mediastore.catalog.objects import (
     restore_object,
     trash_object,
 )
+from mediastore.delivery.keys import DELIVERY
 from mediastore.errors import Conflict, Gone, NotFound, UploadFinishing
 from mediastore.objects.cursor import make_cursor
 from mediastore.objects.document import object_document
@@ -54,9 +55,7 @@ async def list_(request: web.Request) -> web.Response:
     page = found[: listing.limit]
     cursor = None
     if len(found) > listing.limit:
-        cursor = make_cursor(
-            page[-1].id, tenant=tenant, owner=listing.owner, trash=listing.trash
-        )
+        cursor = make_cursor(page[-1].id, tenant=tenant, owner=listing.owner, trash=listing.trash)
     documents = [_document(request, item) for item in page]
     return _json({"objects": documents, "next_cursor": cursor})
 
@@ -97,6 +96,7 @@ async def change(request: web.Request) -> web.Response:
         if await get_object(catalog, tenant.id, id_) is None:
             raise NotFound()
         raise Conflict("the object is in the trash; restore it first")
+    _forget(request, item)
     return _json(_document(request, item))
 
 
@@ -110,6 +110,7 @@ async def delete(request: web.Request) -> web.Response:
         item = await get_object(catalog, tenant.id, id_)
     if item is None:
         raise NotFound()
+    _forget(request, item)
     return _json(_document(request, item))
 
 
@@ -131,6 +132,11 @@ async def restore(request: web.Request) -> web.Response:
 
 def _authenticator(request: web.Request) -> Authenticator:
     return request.app[AUTHENTICATOR]
+
+
+def _forget(request: web.Request, item: Object) -> None:
+    """This process need not wait for the notification: who deletes here reads nothing here any more."""
+    request.app[DELIVERY].allowed.forget(item.tenant, str(item.id), item.blob.hex())
 
 
 def _document(request: web.Request, item: Object) -> dict[str, Any]:

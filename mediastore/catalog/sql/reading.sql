@@ -17,3 +17,6 @@ SELECT hash, beginning, ending, generation, stored, damaged FROM blob_read_v1($1
 -- Only the copy that was read: another generation is another copy.
 UPDATE chunks SET damaged_at = catalog_clock()
 WHERE hash = $1 AND generation = $2 AND stored AND damaged_at IS NULL RETURNING hash;
+
+-- name: ping
+SELECT 1;

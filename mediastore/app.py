@@ -1,0 +1,111 @@
+"""The application: every part in the order in which it is opened, every route, every middleware.
+
+A part that cannot be opened ends the start with its error. Once running, a part that fails makes requests fail
+with its stable code (503), and the next request that needs it tries again.
+"""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from mediastore.access.authenticator import Authenticator
+from mediastore.app_keys import (
+    AUTHENTICATOR,
+    CATALOG,
+    CHUNK_STORE,
+    CLOCK,
+    MEMORY,
+    METRICS,
+    SETTINGS,
+)
+from mediastore.catalog.migrations import check_schema
+from mediastore.catalog.pool import Catalog, open_catalog
+from mediastore.chunkstore.opening import open_chunk_store
+from mediastore.clock import Clock
+from mediastore.delivery import routes as delivery
+from mediastore.delivery.keys import DELIVERY
+from mediastore.errors import Overloaded
+from mediastore.memory import MemoryBudget
+from mediastore.objects import routes as objects
+from mediastore.problems import render_problems
+from mediastore.settings import Settings
+from mediastore.telemetry.health import READINESS, Readiness, health_routes
+from mediastore.telemetry.metrics import Metrics
+from mediastore.telemetry.requests import echo_request_id, observe_requests
+from mediastore.uploads import routes as uploads
+
+
+def build_app(
+    settings: Settings, *, clock: Clock, metrics: Metrics | None = None
+) -> web.Application:
+    """The service as an aiohttp application; its parts are opened when it starts."""
+    metrics = Metrics.create() if metrics is None else metrics
+    app = web.Application(
+        middlewares=[
+            observe_requests(metrics, clock, access_log=settings.http.access_log),
+            render_problems,
+            limit_requests(settings.http.requests_max),
+        ],
+        client_max_size=settings.http.json_body_max_bytes,
+    )
+    app[SETTINGS], app[CLOCK], app[METRICS] = settings, clock, metrics
+    app[MEMORY] = memory = MemoryBudget(settings.memory.budget_bytes)
+    metrics.watch_memory(lambda: memory.in_use_bytes, lambda: memory.waiting)
+    app[READINESS] = Readiness(
+        {
+            "catalog": lambda: _check_catalog(app[CATALOG]),
+            "chunk_store": lambda: app[CHUNK_STORE].check(),
+            "chunks": lambda: app[DELIVERY].parts.store.check(),
+        },
+        clock,
+    )
+    app.cleanup_ctx.append(_catalog)
+    app.cleanup_ctx.append(_chunk_store)
+    app.router.add_routes(health_routes(app[READINESS]))
+    delivery.add_routes(app)
+    objects.add_routes(app)
+    uploads.add_routes(app)
+    app.on_response_prepare.append(echo_request_id)
+    return app
+
+
+def limit_requests(requests_max: int) -> Middleware:
+    """At most so many requests are worked on at once; more are told to come back."""
+    running = 0
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal running
+        if running >= requests_max:
+            raise Overloaded("too many requests are in progress")
+        running += 1
+        try:
+            return await handler(request)
+        finally:
+            running -= 1
+
+    return limit
+
+
+async def _catalog(app: web.Application) -> AsyncIterator[None]:
+    settings, clock = app[SETTINGS].catalog, app[CLOCK]
+    async with open_catalog(settings, clock) as catalog:
+        async with catalog.connection() as connection:
+            await check_schema(connection)
+        app[CATALOG] = catalog
+        app[AUTHENTICATOR] = Authenticator(catalog, clock)
+        app[METRICS].watch_pool(lambda: catalog.connections)
+        yield
+
+
+async def _chunk_store(app: web.Application) -> AsyncIterator[None]:
+    settings, registry = app[SETTINGS].chunk_store, app[METRICS].registry
+    async with open_chunk_store(settings, app[CLOCK], registry) as store:
+        await store.check()
+        app[CHUNK_STORE] = store
+        yield
+
+
+async def _check_catalog(catalog: Catalog) -> None:
+    await catalog.fetch_value("ping")

@@ -1,0 +1,1 @@
+"""Reads by the app and by the CDN: allowed, verified, and by RFC 9110."""

@@ -1,0 +1,174 @@
+"""Answers with content, written past aiohttp's header machinery, on its transport.
+
+aiohttp renders every header of every response anew, which costs more than everything else that a small answer
+from memory needs. Here the header block is bytes that were rendered once, and a small body goes out with it in
+one write. Only public interfaces are used: the request's transport, the `output_size` that aiohttp looks at to
+see whether an answer has begun, `protocol.writing_paused`, and a response whose `prepare` and `write_eof` have
+nothing left to do. Framing is always Content-Length.
+
+What is written waits in no buffer of ours: the transport's limit is set to 0, so `drain` returns when the
+kernel has all of it, and a chunk is let go only then. A reader that takes nothing for the idle time is cut off.
+"""
+
+import asyncio
+from email.utils import formatdate
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, web
+
+from mediastore.clock import Clock
+from mediastore.telemetry.requests import REQUEST_ID
+
+_STATUS_LINES = {
+    status: f"{status} {HTTPStatus(status).phrase}\r\n".encode() for status in (200, 206, 304)
+}
+
+
+class ReaderStalled(ConnectionResetError):
+    """The client took nothing for too long."""
+
+
+class DateLine:
+    """The Date header, rendered once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = float("-inf")
+        self._line = b""
+
+    def current(self) -> bytes:
+        monotonic = self._clock.monotonic()
+        if monotonic >= self._until:
+            now = self._clock.now()
+            self._until = monotonic + 1 - now.microsecond / 1e6
+            self._line = f"Date: {formatdate(now.timestamp(), usegmt=True)}\r\n".encode()
+        return self._line
+
+
+class SentResponse(web.StreamResponse):
+    """An answer that has been written already; aiohttp only learns what it was."""
+
+    def __init__(self, status: int, *, keep_alive: bool, body_length: int) -> None:
+        super().__init__(status=status)
+        self._kept_alive = keep_alive
+        self._sent_length = body_length
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._kept_alive
+
+    @property
+    def body_length(self) -> int:
+        return self._sent_length
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Everything was prepared before."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written before."""
+
+
+class Answer:
+    """One answer of a known length to one request."""
+
+    def __init__(
+        self, request: web.Request, status: int, date: bytes, *, idle_timeout_seconds: float
+    ) -> None:
+        self._request = request
+        self._status = status
+        self._date = date
+        self._idle_timeout_seconds = idle_timeout_seconds
+        self._keep_alive = request.keep_alive
+        self._body_length = 0
+
+    def head(self, lines: bytes) -> bytes:
+        """The status line and header block; `lines` are complete, with what frames the body."""
+        request = self._request
+        http11 = request.version >= HttpVersion11
+        connection = b""
+        if http11 != self._keep_alive:
+            connection = b"Connection: close\r\n" if http11 else b"Connection: keep-alive\r\n"
+        request_id = request.get(REQUEST_ID)
+        return b"".join(
+            (
+                b"HTTP/1.1 " if http11 else b"HTTP/1.0 ",
+                _STATUS_LINES[self._status],
+                lines,
+                self._date,
+                connection,
+                b"" if request_id is None else b"X-Request-Id: %b\r\n" % request_id.encode(),
+                b"\r\n",
+            )
+        )
+
+    async def send_whole(self, lines: bytes, body: bytes = b"") -> SentResponse:
+        """A small answer in one write; the transport may keep a copy of it for slow readers."""
+        self._body_length = len(body)
+        await self._send(self.head(lines) + body)
+        return self.finish()
+
+    async def begin(self, lines: bytes) -> None:
+        """Send the header block of an answer whose body follows by `send`."""
+        transport = self._transport()
+        transport.set_write_buffer_limits(high=0)
+        await self._send(self.head(lines))
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Send a part of the body; when this returns nobody refers to `data` any more.
+
+        Raises ReaderStalled, ConnectionResetError.
+        """
+        await self._send(data)
+        self._body_length += len(data)
+
+    def finish(self) -> SentResponse:
+        """The whole body was sent."""
+        return SentResponse(
+            self._status, keep_alive=self._keep_alive, body_length=self._body_length
+        )
+
+    def break_off(self) -> SentResponse:
+        """The rest of the body cannot be sent: end the connection, so that nobody takes it for whole."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        return SentResponse(self._status, keep_alive=False, body_length=self._body_length)
+
+    async def _send(self, data: bytes | memoryview) -> None:
+        transport = self._transport()
+        self._request.writer.output_size += len(data)
+        transport.write(data)
+        if self._request.protocol.writing_paused:
+            await self._drained(transport)
+            if transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+
+    async def _drained(self, transport: asyncio.Transport) -> None:
+        """Wait until the kernel has taken everything; a reader that takes a little is not idle."""
+        draining = asyncio.ensure_future(self._request.writer.drain())
+        try:
+            while True:
+                before = transport.get_write_buffer_size()
+                done, _ = await asyncio.wait((draining,), timeout=self._idle_timeout_seconds)
+                if done:
+                    return draining.result()
+                if transport.get_write_buffer_size() >= before:
+                    raise ReaderStalled
+        finally:
+            if not draining.done():
+                transport.abort()
+                draining.add_done_callback(_retrieve)
+
+    def _transport(self) -> asyncio.Transport:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        return transport
+
+
+def _retrieve(task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        task.exception()
