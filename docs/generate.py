@@ -8,12 +8,13 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 
 from mediastore.chunkstore.measured import ChunkStoreMetrics
@@ -26,7 +27,7 @@ NOTICE = "<!-- Made by `make docs` from the code: change it there. -->\n"
 HELP_COLUMNS = "80"
 
 
-def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -97,10 +98,10 @@ def metrics_page() -> str:
 
 
 def _metric_rows(registry: CollectorRegistry) -> Iterator[tuple[str, ...]]:
-    labels = {
+    labels: dict[str, tuple[str, ...]] = {
         collector._name: collector._labelnames
         for collector in list(registry._collector_to_names)
-        if hasattr(collector, "_labelnames")
+        if isinstance(collector, MetricWrapperBase)
     }
     for metric in registry.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")

@@ -29,7 +29,6 @@ class PartState:
 
 
 READY = PartState(ready=True)
-READINESS = web.AppKey("readiness", "Readiness")
 
 
 class Readiness:
@@ -78,6 +77,9 @@ class Readiness:
         except TimeoutError:
             return PartState(False, "timeout", f"no answer within {self._timeout_seconds:g} s")
         return READY
+
+
+READINESS = web.AppKey("readiness", Readiness)
 
 
 def health_routes(readiness: Readiness) -> list[web.RouteDef]:
