@@ -1,0 +1,1 @@
+"""What one process serves from memory: against a bare aiohttp handler, and against nginx."""
