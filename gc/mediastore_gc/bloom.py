@@ -1,9 +1,10 @@
 """A Bloom filter of hashes: 'not there' is certain, 'there' is only likely. Bounded memory (INV-7).
 
-Sizing: 16 bits a key rounded up to a power of two, four probes: at most 22 % of the bits are set and at most
-0.24 % of foreign hashes pass. One million doomed keys take 2 MiB; the cap of 256 MiB is reached at 134 million,
-beyond which more foreign hashes pass. A hash that passes is looked up in the catalog, so a false one costs a look-up.
-Probes come from the hash itself: it is BLAKE3, so its bytes are as good as random.
+Sizing: 16 bits a key rounded up to a power of two, four probes: at most 22 % of the bits are set
+and at most 0.24 % of foreign hashes pass. One million doomed keys take 2 MiB; the cap of 256 MiB is
+reached at 134 million, beyond which more foreign hashes pass. A hash that passes is looked up in
+the catalog, so a false one costs a look-up. Probes come from the hash itself: it is BLAKE3, so its
+bytes are as good as random.
 """
 
 import struct

@@ -1,4 +1,7 @@
-"""Reads lists of references piece by piece and believes nothing: every doubt is RecountFailed (INV-7)."""
+"""Reads lists of references piece by piece and believes nothing.
+
+Every doubt is RecountFailed (INV-7).
+"""
 
 import struct
 
@@ -10,10 +13,12 @@ _ENTRY = struct.Struct(f">{HASH_BYTES}sq")
 
 
 class ListReader:
-    """Takes the pieces of one list behind the other; checks that each list is there, whole and in order.
+    """Takes the pieces of one list behind the other.
 
-    A manifest's ends must ascend strictly from above 0 to its blob's size. Lists of unlinking may join several
-    passes of an upload, so only their length is checked.
+    Checks that each list is there, whole and in order.
+
+    A manifest's ends must ascend strictly from above 0 to its blob's size. Lists of unlinking may
+    join several passes of an upload, so only their length is checked.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,10 @@
-"""The collectors' high-water marker in the store, `_mediastore/collector`: how a restore is noticed.
+"""The collectors' high-water marker in the store, `_mediastore/collector`.
 
-A claim counts a counter up in the database; before the bytes go, the marker is raised to it. So a database whose
-counter is behind the marker has been restored to a moment before deletions that happened (INV-5, INV-6).
-The marker belongs to one incarnation and is never lowered.
+How a restore is noticed.
+
+A claim counts a counter up in the database; before the bytes go, the marker is raised to it. So a
+database whose counter is behind the marker has been restored to a moment before deletions that
+happened (INV-5, INV-6). The marker belongs to one incarnation and is never lowered.
 """
 
 import json
@@ -17,8 +19,8 @@ from mediastore.errors import CollectorRefused, DatabaseRestored
 
 RAISE_ATTEMPTS_MAX = 50
 WHAT_TO_DO = (
-    "Nothing was deleted. If the database was restored: stop every collector of the old one, then run "
-    "'mediastore-gc reconcile'. If this is the wrong database or the wrong store, correct the settings"
+    "Nothing was deleted. If the database was restored: stop every collector of the old one, then "
+    "run 'mediastore-gc reconcile'. If this is the wrong database or store, correct the settings"
 )
 
 
@@ -43,10 +45,7 @@ async def read_marker(store: ChunkStore) -> Marker | None:
         return None
     try:
         document = json.loads(held.body)
-        counter = document["counter"]
-        if type(counter) is not int or counter < 0:
-            raise ValueError("the counter is not a number")
-        return Marker(UUID(document["incarnation"]), counter, held.version)
+        return Marker(UUID(document["incarnation"]), int(document["counter"]), held.version)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CollectorRefused(
             f"the store's {COLLECTOR_MARKER} cannot be understood ({error}). {WHAT_TO_DO}."
@@ -56,8 +55,9 @@ async def read_marker(store: ChunkStore) -> Marker | None:
 async def checked_marker(catalog: Catalog, store: ChunkStore) -> Marker:
     """The marker, once it agrees with the database; a store that never had one counts as one at 0.
 
-    The marker is read before the database: it is only raised after a claim has committed, so the database must
-    be at least as far. Raises DatabaseRestored; CollectorRefused when the marker has gone.
+    The marker is read before the database: it is only raised after a claim has committed, so the
+    database must be at least as far. Raises DatabaseRestored; CollectorRefused when the marker has
+    gone.
     """
     marker = await read_marker(store)
     state = await collector_state(catalog)
@@ -84,7 +84,8 @@ async def checked_marker(catalog: Catalog, store: ChunkStore) -> Marker:
 async def raise_marker(store: ChunkStore, incarnation: UUID, counter: int) -> Marker:
     """Make the marker say at least `counter`, in the same incarnation; never lower it.
 
-    Raises DatabaseRestored when it belongs to another incarnation, CollectorRefused when it cannot be written.
+    Raises DatabaseRestored when it belongs to another incarnation, CollectorRefused when it cannot
+    be written.
     """
     for _ in range(RAISE_ATTEMPTS_MAX):
         held = await read_marker(store)

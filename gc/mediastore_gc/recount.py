@@ -1,15 +1,14 @@
 """The recount of INV-7: a complete pass over every reference, without which no key is claimed.
 
-The pass is recorded with its snapshot before it reads anything; then upload_chunks in one snapshot, then unlinking,
-then manifests in blob order (references only move that way). Whatever is doubtful raises RecountFailed and the
-pass is never recorded as finished, so nothing is deleted on its word. Memory: a Bloom filter and one page.
+The pass is recorded with its snapshot before it reads anything; then upload_chunks in one snapshot,
+then unlinking, then manifests in blob order (references only move that way). Whatever is doubtful
+raises RecountFailed and the pass is never recorded as finished, so nothing is deleted on its word.
+Memory: a Bloom filter and one page.
 """
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import chain
 from uuid import UUID
 
 import structlog
@@ -25,7 +24,8 @@ from mediastore_gc.manifests import ListReader
 
 log = structlog.get_logger(__name__)
 
-# A paced pass sleeps between pages; a page is small enough that the pause within a snapshot stays short.
+# A paced pass sleeps between pages; a page is small enough that the pause within a snapshot stays
+# short.
 PAUSE_MAX_SECONDS = 5
 KEEP_BATCH_HASHES = 10_000
 
@@ -57,6 +57,7 @@ class Recount:
         self._doomed = BloomFilter(0)
         self._maybe: list[bytes] = []
         self._recount = 0
+        self._unpaced = 0
         self._references_read = 0
         self._manifests_read = 0
         self._hashes_seen = 0
@@ -142,14 +143,17 @@ class Recount:
         self._maybe += self._doomed.matching(hashes)
         if len(self._maybe) >= KEEP_BATCH_HASHES:
             await self._keep_met()
-        if self._rate and rows:
-            await self._clock.sleep(rows / self._rate)
+        self._unpaced += rows
+        if self._rate and self._unpaced >= self._page:
+            await self._clock.sleep(self._unpaced / self._rate)
+            self._unpaced = 0
         return self._stop.is_set()
 
     async def _keep_met(self) -> None:
-        for batch in _batches(self._maybe, KEEP_BATCH_HASHES):
+        met, self._maybe = self._maybe, []
+        for start in range(0, len(met), KEEP_BATCH_HASHES):
+            batch = met[start : start + KEEP_BATCH_HASHES]
             self._hashes_seen += await references.keep(self._catalog, self._recount, batch)
-        self._maybe = []
 
     async def _check_counts(
         self, start: references.RecountStart, expectation: references.Expectation
@@ -164,8 +168,4 @@ class Recount:
         if self._references_read == 0 and expectation.has_chunks:
             after = await references.expect(self._catalog)
             if after.has_chunks:
-                raise RecountFailed("there are chunks, yet no reference to any: a table looks empty")
-
-
-def _batches(hashes: list[bytes], size: int) -> Iterable[list[bytes]]:
-    return (hashes[start : start + size] for start in chain(range(0, len(hashes), size)))
+                raise RecountFailed("there are chunks, yet no references: a table looks empty")

@@ -21,10 +21,12 @@ REVIVE_DELAY_MIN_SECONDS = HOUR_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class CollectionDelays:
-    """The delays of one collector, in seconds. `trash_seconds` overrides tenants' policies; None does not.
+    """The delays of one collector, in seconds.
 
-    Raises BadSettings when they contradict each other, UnsafeDelays when they are shorter than the safe minimum
-    and `unsafe` does not accept that.
+    `trash_seconds` overrides tenants' policies; None does not.
+
+    Raises BadSettings when they contradict each other, UnsafeDelays when they are shorter than the
+    safe minimum and `unsafe` does not accept that.
     """
 
     revive_seconds: int
@@ -57,8 +59,8 @@ class CollectionDelays:
             )
         if self.recovery_margin_seconds < 2 * self.clock_skew_max_seconds:
             raise BadSettings(
-                "the recovery margin must be at least twice clock_skew_max_seconds: a clock that is off by "
-                "that much, once when a key is doomed and once when it is claimed, must not use it up"
+                "the recovery margin must be at least twice clock_skew_max_seconds: a clock "
+                "that is off at a key's doom, and the other way at its claim, must not use it up"
             )
 
     @property
@@ -97,7 +99,10 @@ class CollectionDelays:
 
 
 class ClockWatch:
-    """Notices a database clock that leaps: two of its readings must lie as far apart as this host measured."""
+    """Notices a database clock that leaps.
+
+    Two of its readings must lie as far apart as this host measured.
+    """
 
     def __init__(self, clock: Clock, *, skew_max_seconds: float) -> None:
         self._clock = clock

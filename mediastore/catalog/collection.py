@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from mediastore.catalog.pool import Catalog
+from mediastore.errors import InvariantBroken
 
 SAMPLED_PAGES = 10_000
 
@@ -67,7 +70,10 @@ class DoomedKey:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Keys that this worker alone may delete now; `counter` is the claim's number, `kept` were not cleared."""
+    """Keys that this worker alone may delete now.
+
+    `counter` is the claim's number, `kept` were not cleared.
+    """
 
     counter: int
     kept: int
@@ -86,8 +92,14 @@ class RunRecord:
     counts: dict[str, int]
 
 
+def _one(row: asyncpg.Record | None) -> asyncpg.Record:
+    if row is None:
+        raise InvariantBroken("the catalog lacks the row that collectors agree on")
+    return row
+
+
 async def collector_state(catalog: Catalog) -> CollectorState:
-    row = await catalog.fetch_row("collector_state")
+    row = _one(await catalog.fetch_row("collector_state"))
     return CollectorState(**dict(row))
 
 
@@ -98,7 +110,7 @@ async def lock_collector(
 
     Raises DatabaseRestored (another incarnation), CollectorPaused, ClockSkew.
     """
-    row = await catalog.fetch_row("collector_lock", incarnation, host_time, skew_max_seconds)
+    row = _one(await catalog.fetch_row("collector_lock", incarnation, host_time, skew_max_seconds))
     now: datetime = row["now"]
     return now
 
@@ -133,31 +145,33 @@ async def chunks_total(catalog: Catalog) -> ChunksTotal:
     """Count and bytes of all chunks, reading at most about SAMPLED_PAGES pages."""
     pages = await catalog.fetch_value("chunks_pages")
     percent = min(100.0, 100.0 * SAMPLED_PAGES / pages)
-    row = await catalog.fetch_row("chunks_total", percent)
+    row = _one(await catalog.fetch_row("chunks_total", percent))
     scale = 100.0 / percent
     return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
 
 
 async def expire_uploads(catalog: Catalog, limit: int) -> tuple[int, int]:
     """Drop expired uploads; how many, and their committed bytes."""
-    row = await catalog.fetch_row("uploads_expire", limit)
+    row = _one(await catalog.fetch_row("uploads_expire", limit))
     return row["uploads"], row["bytes"]
 
 
-async def purge_trash(catalog: Catalog, limit: int, *, trash_seconds: int | None) -> tuple[int, int]:
+async def purge_trash(
+    catalog: Catalog, limit: int, *, trash_seconds: int | None
+) -> tuple[int, int]:
     """Remove due trash; how many objects, and how many blobs became garbage."""
-    row = await catalog.fetch_row("trash_purge", limit, trash_seconds)
+    row = _one(await catalog.fetch_row("trash_purge", limit, trash_seconds))
     return row["objects"], row["garbage_blobs"]
 
 
 async def remove_garbage(catalog: Catalog, limit: int, *, revive_seconds: int) -> tuple[int, int]:
     """Remove blobs past their revive delay; how many, and their bytes."""
-    row = await catalog.fetch_row("garbage_remove", limit, revive_seconds)
+    row = _one(await catalog.fetch_row("garbage_remove", limit, revive_seconds))
     return row["blobs"], row["bytes"]
 
 
 async def release_references(catalog: Catalog, limit: int) -> Released:
-    row = await catalog.fetch_row("references_release", limit)
+    row = _one(await catalog.fetch_row("references_release", limit))
     return Released(**dict(row))
 
 
@@ -172,20 +186,24 @@ async def claim_doomed(
     limit: int,
     claim_timeout_seconds: int,
 ) -> Claim:
-    """Claim keys past the window that a recount has cleared (INV-6, INV-7); committed when this returns.
+    """Claim keys past the window that a recount has cleared (INV-6, INV-7).
 
-    Raises DatabaseRestored (counter behind the marker, or another incarnation), CollectorPaused, ClockSkew,
-    InvariantBroken.
+    Committed when this returns.
+
+    Raises DatabaseRestored (counter behind the marker, or another incarnation), CollectorPaused,
+    ClockSkew, InvariantBroken.
     """
-    row = await catalog.fetch_row(
-        "doomed_claim",
-        incarnation,
-        marker_counter,
-        host_time,
-        skew_max_seconds,
-        window_seconds,
-        limit,
-        claim_timeout_seconds,
+    row = _one(
+        await catalog.fetch_row(
+            "doomed_claim",
+            incarnation,
+            marker_counter,
+            host_time,
+            skew_max_seconds,
+            window_seconds,
+            limit,
+            claim_timeout_seconds,
+        )
     )
     keys = zip(row["hashes"], row["generations"], row["sizes"], strict=True)
     return Claim(row["counter"], row["kept"], tuple(DoomedKey(*key) for key in keys))
@@ -229,14 +247,14 @@ async def recent_runs(catalog: Catalog, limit: int) -> list[RunRecord]:
 
 async def reclaimed_since(catalog: Catalog, seconds: int) -> tuple[int, int]:
     """Keys and bytes that runs begun in the last `seconds` have deleted."""
-    row = await catalog.fetch_row("reclaimed_since", seconds)
+    row = _one(await catalog.fetch_row("reclaimed_since", seconds))
     return row["count"], row["bytes"]
 
 
 async def sweep(
     catalog: Catalog, *, window_seconds: int, recounts_seconds: int, runs_seconds: int, limit: int
 ) -> int:
-    """Drop up to `limit` each of tombstones, idempotency keys, recounts and run records that are past use."""
+    """Drop up to `limit` each of the tombstones, keys and records that are past their use."""
     swept: list[Any] = [
         await catalog.fetch_value("tombstones_sweep", window_seconds, limit),
         await catalog.fetch_value("idempotency_keys_sweep", limit),

@@ -1,10 +1,12 @@
-"""Reading every reference there is, for the recount of INV-7: in bounded pieces, each read consistent.
+"""Reading every reference there is, for the recount of INV-7.
 
-Order matters and is the caller's duty: upload_chunks in one snapshot, then unlinking, then manifests in blob
-order, because references only move that way. Nothing here judges what it reads.
+In bounded pieces, each read consistent.
+
+Order matters and is the caller's duty: upload_chunks in one snapshot, then unlinking, then
+manifests in blob order, because references only move that way. Nothing here judges what it reads.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from mediastore.catalog.pool import Catalog
+from mediastore.errors import RecountFailed
 
 ENTRY_BYTES = 40
 # Lists up to this long come along with their row; longer ones are read with substr().
@@ -51,9 +54,12 @@ class RecountRecord:
 
 @dataclass(frozen=True, slots=True)
 class ListPiece:
-    """Part of a manifest or of an unlinking list. `length` is the whole list's, None: there is no list.
+    """Part of a manifest or of an unlinking list.
 
-    `size` is the blob's (None for unlinking), `start` where this piece begins in the list, in bytes.
+    `length` is the whole list's, None: there is no list.
+
+    `size` is the blob's (None for unlinking), `start` where this piece begins in the list, in
+    bytes.
     """
 
     name: str
@@ -71,6 +77,8 @@ async def start_recount(catalog: Catalog, incarnation: UUID) -> RecountStart | N
 
 async def expect(catalog: Catalog) -> Expectation:
     row = await catalog.fetch_row("recount_expectation")
+    if row is None:
+        raise RecountFailed("the database does not say what there is to count")
     return Expectation(**dict(row))
 
 
@@ -100,7 +108,10 @@ async def keep(catalog: Catalog, recount: int, hashes: Sequence[bytes]) -> int:
 async def finish_recount(
     catalog: Catalog, recount: int, *, references_read: int, manifests_read: int
 ) -> bool:
-    """Record that the pass is complete. False: it is not there any more, or not of this incarnation."""
+    """Record that the pass is complete.
+
+    False: it is not there any more, or not of this incarnation.
+    """
     row = await catalog.fetch_value("recount_finish", recount, references_read, manifests_read)
     return row is not None
 
@@ -110,7 +121,7 @@ async def last_recount(catalog: Catalog) -> RecountRecord | None:
     return None if row is None else RecountRecord(**dict(row))
 
 
-async def doomed_pages(catalog: Catalog, page: int) -> AsyncIterator[list[bytes]]:
+async def doomed_pages(catalog: Catalog, page: int) -> AsyncGenerator[list[bytes], None]:
     """Hashes of every doomed key, in one snapshot."""
     async with _snapshot(catalog) as connection:
         cursor = await connection.cursor(catalog.statement("recount_doomed"))
@@ -118,8 +129,13 @@ async def doomed_pages(catalog: Catalog, page: int) -> AsyncIterator[list[bytes]
             yield [row["hash"] for row in rows]
 
 
-async def upload_chunk_pages(catalog: Catalog, page: int) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Every upload's references in one snapshot: how many there are in all, and the next page of hashes."""
+async def upload_chunk_pages(
+    catalog: Catalog, page: int
+) -> AsyncGenerator[tuple[int, list[bytes]], None]:
+    """Every upload's references in one snapshot.
+
+    How many there are in all, and the next page of hashes.
+    """
     async with _snapshot(catalog) as connection:
         total = await connection.fetchval(catalog.statement("recount_upload_chunks_count"))
         cursor = await connection.cursor(catalog.statement("recount_upload_chunks"))
@@ -130,7 +146,7 @@ async def upload_chunk_pages(catalog: Catalog, page: int) -> AsyncIterator[tuple
 
 async def unlinking_pieces(
     catalog: Catalog, *, up_to_id: int, page_entries: int
-) -> AsyncIterator[ListPiece]:
+) -> AsyncGenerator[ListPiece, None]:
     """Entries at and past the cursor of every list up to `up_to_id`, by short snapshots."""
     after = 0
     while True:
@@ -161,7 +177,9 @@ async def unlinking_pieces(
             return
 
 
-async def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncIterator[ListPiece]:
+async def manifest_pieces(
+    catalog: Catalog, *, page_entries: int
+) -> AsyncGenerator[ListPiece, None]:
     """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
     after = b""
     while True:
@@ -169,7 +187,10 @@ async def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncIterat
         met = False
         async with _snapshot(catalog) as connection:
             rows = connection.cursor(
-                catalog.statement("recount_manifests"), after, INLINE_BYTES, prefetch=PREFETCHED_ROWS
+                catalog.statement("recount_manifests"),
+                after,
+                INLINE_BYTES,
+                prefetch=PREFETCHED_ROWS,
             )
             async for row in rows:
                 met, after = True, row["hash"]
@@ -199,8 +220,11 @@ async def _pieces(
     start: int,
     inline: bytes | None,
     page_entries: int,
-) -> AsyncIterator[ListPiece]:
-    """One list in pieces; a list that is missing, empty or short is one piece. Short reads show as they are."""
+) -> AsyncGenerator[ListPiece, None]:
+    """One list in pieces.
+
+    A list that is missing, empty or short is one piece. Short reads show as they are.
+    """
     length = head[2]
     if inline is not None or length is None:
         yield ListPiece(*head, start, inline or b"")

@@ -44,6 +44,8 @@ trash AS (
            CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END AS due
     FROM objects AS o CROSS JOIN clock WHERE o.purge_at IS NOT NULL
 )
+SELECT 'now' AS stage, 0::bigint AS count, 0::bigint AS bytes, now AS oldest, NULL::timestamptz AS next_due FROM clock
+UNION ALL
 SELECT 'uploads_expired' AS stage, count(*) AS count, coalesce(sum("offset"), 0)::bigint AS bytes,
        min(expires_at) AS oldest, NULL::timestamptz AS next_due
 FROM uploads WHERE expires_at <= (SELECT now FROM clock)

@@ -1,0 +1,254 @@
+"""The collector.
+
+Plan, then execute. Batches in bounded loops, guards before each, counts of what was done.
+
+Stages: expired uploads, trash, garbage, references, recount, claim and delete, sweep. Rows first,
+bytes later (INV-5); what one stage makes due, the next one finds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
+
+import structlog
+
+from mediastore.catalog import collection
+from mediastore.catalog.pool import Catalog
+from mediastore.chunkstore.protocol import ChunkStore
+from mediastore.clock import Clock
+from mediastore.errors import ClockSkew, CollectorPaused, CollectorRefused, MediastoreError
+from mediastore.settings import DAY_SECONDS, CollectionSettings
+from mediastore_gc.deleting import delete_batch
+from mediastore_gc.marker import checked_marker
+from mediastore_gc.plan import Plan, make_plan
+from mediastore_gc.recount import Recount, RecountReport
+from mediastore_gc.safety import ClockWatch, CollectionDelays
+
+log = structlog.get_logger(__name__)
+
+# Of one stage in one run; what is left is for the next run.
+BATCHES_MAX = 100_000
+BATCH_ROWS = 1000
+RECOUNTS_KEPT_SECONDS = 90 * DAY_SECONDS
+RUNS_KEPT_SECONDS = 90 * DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """What a run has done."""
+
+    expired_uploads: int = 0
+    purged_objects: int = 0
+    removed_blobs: int = 0
+    released_references: int = 0
+    doomed_keys: int = 0
+    doomed_bytes: int = 0
+    quarantined: int = 0
+    recounts: int = 0
+    deleted_keys: int = 0
+    deleted_bytes: int = 0
+    refused_keys: int = 0
+    kept_keys: int = 0
+    swept_rows: int = 0
+
+    @property
+    def did_something(self) -> bool:
+        return any(asdict(self).values())
+
+    def plus(self, **more: int) -> "RunCounts":
+        return replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
+
+
+class Collector:
+    """One worker. Several may run at once, here or elsewhere: they share the work."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: ChunkStore,
+        settings: CollectionSettings,
+        delays: CollectionDelays,
+        clock: Clock,
+        *,
+        worker: str,
+        stop: asyncio.Event,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._settings = settings
+        self._delays = delays
+        self._clock = clock
+        self._worker = worker
+        self._stop = stop
+        self._watch = ClockWatch(clock, skew_max_seconds=delays.clock_skew_max_seconds)
+        self._planned: Plan | None = None
+        self._state: collection.CollectorState | None = None
+        self.counts = RunCounts()
+
+    async def plan(self) -> Plan:
+        """What is due, after every guard that can be asked without changing anything.
+
+        Raises DatabaseRestored, CollectorPaused, ClockSkew, CollectorRefused.
+        """
+        await checked_marker(self._catalog, self._store)
+        self._state = await collection.collector_state(self._catalog)
+        self._check_state(self._state)
+        self._planned = await make_plan(self._catalog, self._settings, self._delays)
+        return self._planned
+
+    async def execute(self, plan: Plan) -> RunCounts:
+        """Do what is due.
+
+        A plan is executed once, by the collector that made it, before it makes another.
+
+        Raises what `plan` raises, RecountFailed, InvariantBroken, Unavailable; what was done until
+        then stays.
+        """
+        if plan is not self._planned:
+            raise CollectorRefused("a plan can be executed once; make a new one")
+        self._planned = None
+        plan.check_share()
+        self.counts = RunCounts()
+        run = None if plan.is_empty else await collection.start_run(self._catalog, self._worker)
+        outcome = "failed"
+        try:
+            await self._stages(plan, run)
+            outcome = "stopped" if self._stop.is_set() else "finished"
+        except MediastoreError as error:
+            outcome = error.code
+            raise
+        finally:
+            if run is not None:
+                await self._record_end(run, outcome)
+        return self.counts
+
+    async def recount(self) -> RecountReport | None:
+        """Make a recount pass now. None: it was asked to stop. Raises RecountFailed."""
+        await checked_marker(self._catalog, self._store)
+        state = await collection.collector_state(self._catalog)
+        self._check_state(state)
+        pass_ = Recount(self._catalog, self._settings, self._clock, stop=self._stop)
+        return await pass_.run(state.incarnation)
+
+    async def _stages(self, plan: Plan, run: int | None) -> None:
+        if not plan.is_empty:
+            for stage in (self._expire, self._purge, self._remove, self._release):
+                await self._drain(stage)
+            if await self._needs_recount() and await self.recount() is not None:
+                self.counts = self.counts.plus(recounts=1)
+            await self._drain(lambda: self._delete(plan, run))
+        await self._drain(self._sweep)
+
+    async def _drain(self, batch: Callable[[], Awaitable[int]]) -> None:
+        """Repeat a batch until it finds nothing; a stop lets the batch under way finish."""
+        for _ in range(BATCHES_MAX):
+            if self._stop.is_set():
+                return
+            await self._guard()
+            if await batch() == 0:
+                return
+
+    async def _expire(self) -> int:
+        uploads, _ = await collection.expire_uploads(self._catalog, BATCH_ROWS)
+        self.counts = self.counts.plus(expired_uploads=uploads)
+        return uploads
+
+    async def _purge(self) -> int:
+        objects, _ = await collection.purge_trash(
+            self._catalog, BATCH_ROWS, trash_seconds=self._delays.trash_seconds
+        )
+        self.counts = self.counts.plus(purged_objects=objects)
+        return objects
+
+    async def _remove(self) -> int:
+        blobs, _ = await collection.remove_garbage(
+            self._catalog, BATCH_ROWS, revive_seconds=self._delays.revive_seconds
+        )
+        self.counts = self.counts.plus(removed_blobs=blobs)
+        return blobs
+
+    async def _release(self) -> int:
+        released = await collection.release_references(self._catalog, self._settings.batch_entries)
+        if released.quarantined:
+            log.error("references_quarantined", hashes=released.quarantined)
+        self.counts = self.counts.plus(
+            released_references=released.entries,
+            doomed_keys=released.doomed_keys,
+            doomed_bytes=released.doomed_bytes,
+            quarantined=released.quarantined,
+        )
+        return released.entries
+
+    async def _needs_recount(self) -> bool:
+        """Are there keys past the window that no finished pass covers?"""
+        plan = await make_plan(self._catalog, self._settings, self._delays)
+        return not self._stop.is_set() and plan.stages["doomed_unrecounted"].count > 0
+
+    async def _delete(self, plan: Plan, run: int | None) -> int:
+        if self.counts.deleted_bytes > plan.allowed_bytes:
+            raise CollectorRefused(
+                f"{self.counts.deleted_bytes} bytes were deleted, {plan.allowed_bytes} were "
+                "allowed; more has become due meanwhile. Run again to look at it"
+            )
+        done = await delete_batch(
+            self._catalog,
+            self._store,
+            self._settings,
+            self._delays,
+            self._clock,
+            self._incarnation_state().incarnation,
+        )
+        self.counts = self.counts.plus(
+            deleted_keys=done.deleted,
+            deleted_bytes=done.deleted_bytes,
+            refused_keys=done.refused,
+            kept_keys=done.kept,
+        )
+        if run is not None and done.claimed:
+            await collection.record_progress(self._catalog, run, asdict(self.counts))
+        # A store that refuses a whole batch is left alone until the next run.
+        return 0 if done.claimed and not done.deleted else done.claimed + done.kept
+
+    async def _sweep(self) -> int:
+        swept = await collection.sweep(
+            self._catalog,
+            window_seconds=self._delays.window_seconds,
+            recounts_seconds=RECOUNTS_KEPT_SECONDS,
+            runs_seconds=RUNS_KEPT_SECONDS,
+            limit=BATCH_ROWS,
+        )
+        self.counts = self.counts.plus(swept_rows=swept)
+        return swept
+
+    async def _guard(self) -> None:
+        """Before each batch: incarnation, pause, clocks."""
+        now = await collection.lock_collector(
+            self._catalog,
+            self._incarnation_state().incarnation,
+            host_time=self._clock.now(),
+            skew_max_seconds=self._delays.clock_skew_max_seconds,
+        )
+        self._watch.check(now)
+
+    def _check_state(self, state: collection.CollectorState) -> None:
+        """The same guards as the database's own, for dry runs: they change nothing."""
+        if state.paused_at is not None:
+            raise CollectorPaused(f"paused: {state.paused_why or 'no reason was given'}")
+        skew = abs((state.now - self._clock.now()).total_seconds())
+        if skew > self._delays.clock_skew_max_seconds:
+            raise ClockSkew(f"the database's clock and this host's are {skew:.0f} s apart")
+        behind = (state.clock_high - state.now).total_seconds()
+        if behind > 1:
+            raise ClockSkew(f"the database's clock went back by {behind:.0f} s")
+        self._watch.check(state.now)
+
+    def _incarnation_state(self) -> collection.CollectorState:
+        if self._state is None:
+            raise CollectorRefused("nothing is done without a plan")
+        return self._state
+
+    async def _record_end(self, run: int, outcome: str) -> None:
+        try:
+            await collection.finish_run(self._catalog, run, outcome, asdict(self.counts))
+        except MediastoreError as error:
+            log.warning("run_not_recorded", run=run, outcome=outcome, why=error.detail)

@@ -1,0 +1,17 @@
+-- name: reconcile_chunks
+SELECT hash, generation, size FROM chunks WHERE hash > $1 AND stored AND damaged_at IS NULL
+ORDER BY hash LIMIT $2;
+
+-- name: reconcile_mark
+-- The next upload of the same bytes heals a row that is marked.
+UPDATE chunks SET damaged_at = catalog_clock()
+WHERE hash = $1 AND generation = $2 AND stored AND damaged_at IS NULL;
+
+-- name: reconcile_install
+-- A new life of the database. Its doomed rows may carry transaction numbers of another server, and claims of
+-- collectors that are gone.
+WITH rebased AS (
+    UPDATE doomed SET transaction = pg_current_xact_id(), claimed_at = NULL
+)
+UPDATE gc_state SET incarnation = $1, batch_counter = greatest(batch_counter, $2), clock_high = catalog_clock()
+WHERE incarnation = $3 RETURNING incarnation;
