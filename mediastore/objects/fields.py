@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from mediastore.objects.cursor import read_cursor
 
 NAME_LENGTH_MAX = 1024
 OWNER_LENGTH_MAX = 256
+METADATA_NESTING_MAX = 32  # far below what JSON parsers and Postgres take
 PAGE_SIZE_DEFAULT = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]|[\ud800-\udfff]")
 _LIST_PARAMETERS = frozenset({"owner", "trash", "limit", "cursor"})
@@ -78,12 +80,33 @@ def checked_metadata(value: object, max_bytes: int) -> dict[str, Any]:
     """A JSON object of bounded size that Postgres can keep. Raises BadMetadata."""
     if not isinstance(value, dict):
         raise BadMetadata("metadata must be a JSON object")
-    packed = json.dumps(value, ensure_ascii=False)
+    if _nests_deeper(value, METADATA_NESTING_MAX):
+        raise BadMetadata(f"metadata must not be nested deeper than {METADATA_NESTING_MAX} levels")
+    try:
+        packed = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise BadMetadata("metadata must not hold infinite numbers or NaN") from None
     if "\\u0000" in packed or _CONTROL.search(packed):
         raise BadMetadata("metadata must not hold NUL or half of a surrogate pair")
     if len(packed.encode()) > max_bytes:
         raise BadMetadata(f"metadata must be at most {max_bytes} bytes of JSON")
     return value
+
+
+def _nests_deeper(value: object, levels: int) -> bool:
+    """Level by level, without recursion: what is too deep to be walked is what this looks for."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [child for item in layer for child in _children(item)]
+        if not layer:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def read_listing(query: MultiMapping[str], *, tenant: str, page_size_max: int) -> Listing:
