@@ -42,11 +42,16 @@ def secret_hash(secret: str) -> bytes:
     return blake3(secret.encode()).digest()
 
 
+def is_tenant_id(text: str) -> bool:
+    """Could `text` be a tenant's id? What comes from a URL may be anything, NUL included."""
+    return _SLUG.fullmatch(text) is not None
+
+
 async def create_tenant(
     catalog: Catalog, id_: str, *, public: bool = False, trash_seconds: int = DEFAULT_TRASH_SECONDS
 ) -> None:
     """Raises BadRequest for an id that is not a slug, Conflict when it exists."""
-    if not _SLUG.fullmatch(id_):
+    if not is_tenant_id(id_):
         raise BadRequest("a tenant's id is 1 to 63 of a-z, 0-9 and '-', not starting with '-'")
     if trash_seconds < 0:
         raise BadRequest("trash_seconds must not be negative")

@@ -15,6 +15,7 @@ from mediastore.catalog.reading import (
     find_readable_blob,
     find_readable_object,
 )
+from mediastore.catalog.tenants import is_tenant_id
 from mediastore.clock import Clock
 from mediastore.content.hashing import parse_hash
 from mediastore.delivery.readable import Readable, readable_blob, readable_object
@@ -64,6 +65,8 @@ class AllowedReads:
         try:
             hash_ = parse_hash(blob)
         except ValueError:
+            return None
+        if not is_tenant_id(tenant):
             return None
 
         async def ask() -> Readable | None:
