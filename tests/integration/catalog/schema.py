@@ -8,7 +8,8 @@ _PARTS = {
     "columns": """
         SELECT c.relname || '.' || a.attname AS name,
                concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
-                         a.attgenerated, a.attstorage, pg_get_expr(d.adbin, d.adrelid)) AS definition
+                         a.attgenerated, a.attstorage,
+                         pg_get_expr(d.adbin, d.adrelid)) AS definition
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
         LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')

@@ -33,7 +33,7 @@ SERVER_ERRORS: list[Any] = sorted(
         for kind in vars(exceptions).values()
         if isclass(kind)
         and issubclass(kind, asyncpg.PostgresError)
-        and getattr(kind, "sqlstate", "")
+        and str(getattr(kind, "sqlstate", None) or "")
     ),
     key=lambda kind: (str(getattr(kind, "sqlstate", "")), kind.__name__),
 )
