@@ -1,14 +1,11 @@
 """Every error that a user can meet: one class is one row of the table in docs/errors.md.
 
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
-first line is the default message. Drivers' exceptions never leave their module: each driver has one
-translation door (`catalog/pool.py`, `chunkstore/s3.py`, `chunkstore/directory.py`).
+first line is the default message. Drivers' exceptions leave through one door for each driver.
 
-    MediastoreError
-    ├── BadRequest (400 …)      the caller's fault, retrying as it is will not help
-    ├── Conflict (409 …)        the state has moved on; ask again, then retry
-    ├── Unavailable (503 …)     a part is down or full; retry after a while
-    └── Broken (500 …)          an invariant or stored bytes are not what they must be
+The families: BadRequest (the caller's fault; the same request will fail again), Conflict (the state
+has moved on; ask, then retry), Unavailable (a part is down or full; retry after a while), Broken
+(rows or bytes are not what they must be), CollectorRefused (it will not run in this state).
 """
 
 from collections.abc import Iterator
@@ -46,7 +43,6 @@ class BadSettings(BadRequest):
     """The settings are not valid."""
 
     code = "bad_settings"
-    exit_code = 2
 
 
 class BadMetadata(BadRequest):
@@ -173,6 +169,13 @@ class UploadFinishing(Conflict):
     retry_after_seconds = 1
 
 
+class IdempotencyKeyInUse(Conflict):
+    """Another request with this Idempotency-Key is making its object; ask again for the answer."""
+
+    code = "idempotency_key_in_use"
+    retry_after_seconds = 1
+
+
 class ChunkChanged(Conflict):
     """A chunk of the batch changed between intent and commit; the batch is tried again inside."""
 
@@ -295,10 +298,8 @@ class RecountFailed(CollectorRefused):
     exit_code = 35
 
 
-def every_error() -> Iterator[type[MediastoreError]]:
+def every_error(kind: type[MediastoreError] = MediastoreError) -> Iterator[type[MediastoreError]]:
     """The whole table, parents before children."""
-    pending: list[type[MediastoreError]] = [MediastoreError]
-    while pending:
-        kind = pending.pop(0)
-        yield kind
-        pending.extend(kind.__subclasses__())
+    yield kind
+    for child in kind.__subclasses__():
+        yield from every_error(child)

@@ -24,8 +24,8 @@ from mediastore.errors import (
     ChunkChanged,
     ClockSkew,
     CollectorPaused,
-    Conflict,
     DatabaseRestored,
+    IdempotencyKeyInUse,
     InvariantBroken,
     MediastoreError,
     NotFound,
@@ -37,12 +37,6 @@ from mediastore.errors import (
 from mediastore.settings import CatalogSettings
 
 log = structlog.get_logger(__name__)
-
-
-class IdempotencyKeyInUse(Conflict):
-    """Another request with this Idempotency-Key has made an object; the answer is that object."""
-
-    code = "idempotency_key_in_use"
 
 
 # SQLSTATEs that our own functions raise.

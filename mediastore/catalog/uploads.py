@@ -89,21 +89,11 @@ class BatchChunk:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
-    """A committed chunk of an upload."""
-
-    offset: int
-    hash: bytes
-    size: int
-    generation: int
-
-
 def new_epoch() -> int:
     return secrets.randbits(EPOCH_BITS)
 
 
-def _upload(row: asyncpg.Record) -> Upload:
+def upload_from_row(row: asyncpg.Record) -> Upload:
     return Upload(
         row["id"],
         row["tenant"],
@@ -136,7 +126,7 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         new_epoch(),
         expires_seconds,
     )
-    return _upload(row)
+    return upload_from_row(row)
 
 
 async def take_upload(
@@ -148,12 +138,13 @@ async def take_upload(
     Raises OffsetMismatch (member `offset`), taking nothing.
     """
     row = await catalog.fetch_row("upload_take", tenant, id_, new_epoch(), expected_offset)
-    return None if row is None else _upload(row)
+    return None if row is None else upload_from_row(row)
 
 
 async def get_upload(catalog: Catalog, tenant: str, id_: UUID) -> Upload | None:
+    """Look at an upload without taking it over."""
     row = await catalog.fetch_row("upload_get", tenant, id_)
-    return None if row is None else _upload(row)
+    return None if row is None else upload_from_row(row)
 
 
 async def intend(
@@ -236,24 +227,6 @@ async def commit_and_finish(
     return object_from_row(row)
 
 
-async def finish(
-    catalog: Catalog, upload: Upload, *, blob: bytes, size: int, chunking: ChunkingSettings
-) -> Object:
-    """Make the object of an upload that has all its bytes. Raises as `commit_and_finish`."""
-    row = await catalog.fetch_row(
-        "upload_finish",
-        upload.id,
-        upload.epoch,
-        blob,
-        size,
-        chunking.size_min_bytes,
-        chunking.size_average_bytes,
-        chunking.size_max_bytes,
-        None,
-    )
-    return object_from_row(row)
-
-
 async def begin_body(
     catalog: Catalog,
     draft: UploadDraft,
@@ -311,33 +284,6 @@ def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datet
 async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
     """Drop an upload and give its references up. False: there is none."""
     return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
-
-
-async def stored_chunks(
-    catalog: Catalog, id_: UUID, *, start: int, end: int, limit: int
-) -> list[StoredChunk]:
-    """Committed chunks of an upload that begin in [start, end), in order."""
-    rows = await catalog.fetch("upload_chunks_from", id_, start, end, limit)
-    return [StoredChunk(*row) for row in rows]
-
-
-async def touch_finishing(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
-    """Show that the finishing job lives. False: another job has taken over, or it is done."""
-    row = await catalog.fetch_value(
-        "upload_finishing_touch", upload.id, upload.epoch, expires_seconds
-    )
-    return row is not None
-
-
-async def claim_finishing(catalog: Catalog, id_: UUID, *, stale_seconds: int) -> Upload | None:
-    """Take a finishing upload over from a job that shows no life."""
-    row = await catalog.fetch_row("upload_finishing_claim", id_, new_epoch(), stale_seconds)
-    return None if row is None else _upload(row)
-
-
-async def stale_finishing(catalog: Catalog, *, stale_seconds: int, limit: int) -> list[UUID]:
-    rows = await catalog.fetch("uploads_finishing_stale", stale_seconds, limit)
-    return [row["id"] for row in rows]
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

@@ -11,15 +11,14 @@ from uuid import UUID
 import structlog
 
 from mediastore.catalog.objects import Object
-from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import (
-    Upload,
+from mediastore.catalog.finishing import (
     claim_finishing,
     finish,
     stale_finishing,
-    terminate_upload,
     touch_finishing,
 )
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import Upload, terminate_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher

@@ -10,9 +10,8 @@ from uuid_utils.compat import uuid7
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
-from mediastore.catalog.pool import IdempotencyKeyInUse
 from mediastore.catalog.uploads import UploadDraft
-from mediastore.errors import TooLarge, UploadFinishing
+from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query

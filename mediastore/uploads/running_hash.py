@@ -9,8 +9,8 @@ import asyncio
 from collections import OrderedDict
 from uuid import UUID
 
+from mediastore.catalog.finishing import StoredChunk, stored_chunks
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import StoredChunk, stored_chunks
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk

@@ -1,0 +1,240 @@
+"""The sections of the settings: every setting with its default, unit and reason.
+
+docs/settings.md is generated from this file.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+HOUR_SECONDS = 3600
+DAY_SECONDS = 24 * HOUR_SECONDS
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused, so a typing error does not pass unseen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(Section):
+    """The service's own listening sockets and what a request may cost."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics listener.")
+    metrics_port: int = Field(
+        9464, ge=-1, le=65535, description="Port of /metrics; 0 takes a free one, -1 turns it off."
+    )
+    json_body_max_bytes: int = Field(64 * KIB, ge=1, description="Largest JSON request body.")
+    requests_max: int = Field(
+        2048, ge=1, description="Requests in progress at once; more are answered 503."
+    )
+    body_idle_timeout_seconds: float = Field(
+        60, gt=0, description="A body that sends nothing for this long is cut; what came is kept."
+    )
+    send_idle_timeout_seconds: float = Field(
+        60, gt=0, description="A reader that takes nothing for this long is cut off."
+    )
+    shutdown_grace_seconds: float = Field(
+        30,
+        ge=0,
+        description="On SIGTERM, how long running requests may take to commit what they hold.",
+    )
+    shutdown_delay_seconds: float = Field(
+        0,
+        ge=0,
+        description="On SIGTERM, how long to go on accepting with /readyz at 503, so that load "
+        "balancers notice.",
+    )
+    public_url: str | None = Field(
+        None, description="Base of absolute Location headers; without it Location is a path."
+    )
+    access_log: bool = Field(True, description="Write one log line for each request.")
+
+
+class CatalogSettings(Section):
+    """The Postgres database."""
+
+    dsn: SecretStr = Field(
+        SecretStr("postgresql:///mediastore"), description="libpq URI of the primary."
+    )
+    pool_size_min: int = Field(2, ge=0, description="Connections kept open.")
+    pool_size_max: int = Field(16, ge=1, description="Connections at most; more callers wait.")
+    acquire_timeout_seconds: float = Field(
+        5, gt=0, description="How long a caller waits for a connection before 503."
+    )
+    statement_timeout_seconds: float = Field(
+        15, gt=0, description="A statement that runs longer is cancelled."
+    )
+    lock_timeout_seconds: float = Field(
+        5, gt=0, description="A statement that waits longer for a row lock is cancelled."
+    )
+    retries_max: int = Field(
+        8, ge=0, description="Tries again after a deadlock or serialization failure."
+    )
+
+
+class ChunkStoreSettings(Section):
+    """Where chunks are kept."""
+
+    driver: Literal["directory", "s3", "memory"] = Field(
+        "directory", description="`memory` forgets everything at exit: for tests."
+    )
+    directory: Path = Field(Path("data/chunks"), description="Folder of the directory driver.")
+    bucket: str = Field("mediastore", description="Bucket of the s3 driver.")
+    prefix: str = Field("", description="Put before every key in the bucket.")
+    endpoint_url: str | None = Field(None, description="S3 endpoint; unset for AWS.")
+    region: str = Field("us-east-1", description="S3 region.")
+    access_key_id: str | None = Field(
+        None, description="Unset: botocore's usual chain (environment, profile, instance role)."
+    )
+    secret_access_key: SecretStr | None = Field(None, description="Goes with access_key_id.")
+    sign_payload: bool = Field(
+        False, description="SHA-256 every body for the signature; needed only without TLS."
+    )
+    path_style: bool = Field(False, description="Bucket in the path, as MinIO and others want it.")
+    connections_max: int = Field(64, ge=1, description="S3 connections of this process.")
+    connect_timeout_seconds: float = Field(3, gt=0, description="Time to connect to S3.")
+    read_timeout_seconds: float = Field(20, gt=0, description="Silence from S3 that ends a call.")
+    concurrency_max: int = Field(
+        64, ge=1, description="Chunk store calls under way at once; more wait."
+    )
+    waiting_max: int = Field(
+        1024, ge=0, description="Calls that may wait for a place; more are answered 503."
+    )
+    attempts_max: int = Field(4, ge=1, description="Tries of one call, the first included.")
+    retry_delay_seconds: float = Field(
+        0.1, gt=0, description="Middle of the first random pause between tries; doubles."
+    )
+    retry_delay_max_seconds: float = Field(5, gt=0, description="Longest pause between tries.")
+
+
+class ChunkingSettings(Section):
+    """How content is cut. Changing these never changes a blob's id, only what can be shared."""
+
+    size_min_bytes: int = Field(1 * MIB, ge=64, le=1 * MIB, description="Smallest cut.")
+    size_average_bytes: int = Field(
+        4 * MIB, ge=256, le=4 * MIB, description="FastCDC's normal point."
+    )
+    size_max_bytes: int = Field(8 * MIB, ge=1024, le=16 * MIB, description="Largest chunk.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.size_min_bytes < self.size_average_bytes < self.size_max_bytes:
+            raise ValueError("chunking needs size_min_bytes < size_average_bytes < size_max_bytes")
+        return self
+
+
+class UploadSettings(Section):
+    """Resumable uploads and one-request uploads."""
+
+    size_max_bytes: int = Field(
+        1024 * GIB, ge=1, description="Largest object; a tenant may have a lower limit."
+    )
+    expires_seconds: int = Field(
+        7 * DAY_SECONDS, ge=60, description="An upload nobody works on is dropped after this."
+    )
+    batch_max_bytes: int = Field(
+        16 * MIB, ge=64 * KIB, description="Bytes of one intent, PUT, commit round of one upload."
+    )
+    metadata_max_bytes: int = Field(
+        8 * KIB, ge=0, description="Largest metadata of an object, as JSON."
+    )
+    takeover_hashers_max: int = Field(
+        4096, ge=0, description="Uploads whose running hash a process keeps between requests."
+    )
+    finishing_wait_seconds: float = Field(
+        30, ge=0, description="How long a request waits for a large upload's last hashing."
+    )
+    body_rate_min_bytes_per_second: int = Field(
+        1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
+    )
+    rate_window_seconds: float = Field(30, gt=0, description="Window of the minimum rate.")
+
+
+class MemorySettings(Section):
+    """What bodies and chunks in flight may hold in this process, caches apart."""
+
+    budget_bytes: int = Field(
+        256 * MIB, ge=32 * MIB, description="Buffers of all uploads and downloads together."
+    )
+    wait_max_seconds: float = Field(
+        10, gt=0, description="How long a new body waits for memory before 503."
+    )
+    chunk_cache_bytes: int = Field(
+        128 * MIB, ge=0, description="Verified chunks kept for the next reader."
+    )
+    spool_directory: Path | None = Field(
+        None, description="Where slow readers' chunks wait (unlinked files); unset: the system's."
+    )
+    spool_after_seconds: float = Field(
+        1.0, ge=0, description="A reader that holds a chunk longer has it spooled to disk."
+    )
+
+
+class DeliverySettings(Section):
+    """Reads by the app and by the CDN."""
+
+    allowed_cache_seconds: float = Field(
+        2, ge=0, le=60, description="How long 'this tenant may read that' is believed unasked."
+    )
+    allowed_cache_entries_max: int = Field(100_000, ge=0, description="Entries of that cache.")
+    read_ahead_chunks: int = Field(
+        1, ge=0, le=16, description="Chunks fetched before they are due."
+    )
+    page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
+
+
+class CollectionSettings(Section):
+    """The delays and brakes of the garbage collector. All are measured on the database's clock."""
+
+    revive_delay_seconds: int = Field(
+        24 * HOUR_SECONDS,
+        ge=0,
+        description="A blob nobody references stays this long; an upload of it brings it back.",
+    )
+    recovery_window_seconds: int = Field(
+        7 * DAY_SECONDS,
+        ge=0,
+        description="How far back the database may be restored without losing a byte (INV-6); "
+        "set it to at least what your backups reach.",
+    )
+    recovery_margin_seconds: int = Field(
+        1 * HOUR_SECONDS, ge=0, description="Added to the recovery window."
+    )
+    clock_skew_max_seconds: float = Field(
+        300, gt=0, description="Database and host clocks further apart stop the collector."
+    )
+    delete_share_max: float = Field(
+        0.25, gt=0, le=1, description="A run that would delete more of all bytes stops and asks."
+    )
+    delete_share_floor_bytes: int = Field(
+        1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
+    )
+    claim_timeout_seconds: int = Field(
+        900, ge=60, description="A claim this old is taken up by another collector."
+    )
+    batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
+    batch_entries: int = Field(
+        1000, ge=1, le=10_000, description="References released in one transaction."
+    )
+    recount_page_entries: int = Field(
+        20_000, ge=100, description="References a recount reads at a time."
+    )
+    recount_rate_rows_per_second: int = Field(
+        0, ge=0, description="Pace of a recount; 0 is as fast as it goes."
+    )
+
+
+class LogSettings(Section):
+    """Logs go to standard error, one JSON object a line, or readable text on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` is console on a terminal and JSON elsewhere."
+    )
