@@ -101,6 +101,8 @@ class S3ChunkStore:
                     StartAfter=self._prefix + after if after else "",
                     MaxKeys=PAGE_ENTRIES_MAX,
                 )
+            if "IsTruncated" not in answer:
+                raise ChunkStoreUnavailable("the chunk store's answer is not a listing")
             page = [
                 Entry(found["Key"].removeprefix(self._prefix), found["Size"])
                 for found in answer.get("Contents", [])

@@ -12,10 +12,18 @@ from types import TracebackType
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from mediastore.errors import ChunkStoreUnavailable, StorageFull
 
-TRANSLATED = (BotoCoreError, ClientError, aiohttp.ClientError, TimeoutError, OSError)
+TRANSLATED = (
+    BotoCoreError,
+    ClientError,
+    ResponseParserError,  # not a BotoCoreError: something between us and S3 answered for it
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+)
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9._-]{1,100})\s*</Code>")
 _FULL_STATUS = 507
 _FULL_CODES = frozenset(
