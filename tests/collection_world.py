@@ -18,11 +18,11 @@ from mediastore.catalog.uploads import (
     BatchChunk,
     CommitChunk,
     IntentChunk,
+    Upload,
     UploadDraft,
     begin_body,
     commit_and_finish,
     create_upload,
-    get_upload,
     intend,
     new_epoch,
 )
@@ -129,11 +129,13 @@ def noise(seed: object, size: int = 64) -> bytes:
 
 
 async def store_file(catalog: Catalog, store: ChunkStore, chunks: Sequence[bytes]) -> Object:
-    """Intent, PUTs, commit and finish, each an await of its own; tried again when chunks changed."""
+    """Intent, PUTs, commit and finish, each an await of its own; again when chunks changed."""
     whole = b"".join(chunks)
     blob = blake3(whole).digest()
     planned = draft(len(whole))
     bodies = {blake3(chunk).digest(): chunk for chunk in chunks}
+
+    epoch = new_epoch()
 
     def rows() -> list[BatchChunk]:
         return [BatchChunk(blake3(c).digest(), len(c), new_generation()) for c in chunks]
@@ -141,7 +143,7 @@ async def store_file(catalog: Catalog, store: ChunkStore, chunks: Sequence[bytes
     begun = await begin_body(
         catalog,
         planned,
-        epoch=new_epoch(),
+        epoch=epoch,
         blob=blob,
         size=len(whole),
         chunks=rows(),
@@ -149,8 +151,7 @@ async def store_file(catalog: Catalog, store: ChunkStore, chunks: Sequence[bytes
     )
     if isinstance(begun, Object):
         return begun
-    upload = await get_upload(catalog, TENANT, planned.id)
-    assert upload is not None
+    upload = born(planned, epoch, len(whole))
     for _ in range(10):
         committed = await put_missing(store, bodies, begun)
         try:
@@ -166,6 +167,25 @@ async def store_file(catalog: Catalog, store: ChunkStore, chunks: Sequence[bytes
         except ChunkChanged:
             begun = await intend(catalog, upload, rows(), expires_seconds=DAY)
     raise AssertionError("the chunks changed ten times")
+
+
+def born(planned: UploadDraft, epoch: int, length: int) -> Upload:
+    """The upload that `begin_body` has opened."""
+    return Upload(
+        planned.id,
+        planned.tenant,
+        planned.owner,
+        planned.name,
+        planned.content_type,
+        planned.metadata,
+        planned.protocol,
+        "open",
+        0,
+        length,
+        None,
+        epoch,
+        START,
+    )
 
 
 async def put_missing(

@@ -17,7 +17,7 @@ def hashes_of(entries: bytes, first: int = 0) -> list[bytes]:
 
 
 async def assert_references_exact(connection: "asyncpg.Connection[Any]") -> None:
-    """One snapshot: chunks.refs and blobs.refs exact, garbage iff refs = 0, no doomed key in use."""
+    """In one snapshot: refs of chunks and blobs exact, garbage iff refs = 0, no doomed key used."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         counted: Counter[bytes] = Counter()
         for row in await connection.fetch("SELECT entries FROM manifests"):
