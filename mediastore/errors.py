@@ -2,10 +2,8 @@
 
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
 first line is the default message. Drivers' exceptions leave through one door for each driver.
-
-The families: BadRequest (the caller's fault; the same request will fail again), Conflict (the state
-has moved on; ask, then retry), Unavailable (a part is down or full; retry after a while), Broken
-(rows or bytes are not what they must be), CollectorRefused (it will not run in this state).
+Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
+while), Broken (rows or bytes are not what they must be), CollectorRefused.
 """
 
 from collections.abc import Iterator
@@ -74,7 +72,6 @@ class Unauthorized(BadRequest):
 
     code = "unauthorized"
     status = 401
-    exit_code = 3
 
 
 class NotFound(BadRequest):
@@ -97,7 +94,6 @@ class Gone(BadRequest):
 
     code = "gone"
     status = 410
-    exit_code = 4
 
 
 class PreconditionFailed(BadRequest):
@@ -259,7 +255,6 @@ class CollectorRefused(MediastoreError):
     """The collector will not run in this state."""
 
     code = "collector_refused"
-    status = 409
     exit_code = 30
 
 
