@@ -1,5 +1,6 @@
 """A service with uploads alone: real Postgres, a store in memory that tests can break."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from aiohttp import web
+from aiohttp.web_runner import BaseRunner
 from aiohttp.test_utils import TestClient, TestServer
 
 from mediastore.access.authenticator import Authenticator
@@ -61,8 +63,14 @@ class Service:
 class LastingServer(TestServer):
     """As in production: a handler whose client has gone is not cancelled, it stores what came."""
 
-    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+    async def _make_runner(self, **kwargs: Any) -> BaseRunner[Any]:
         return await super()._make_runner(**{**kwargs, "handler_cancellation": False})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll for what no event tells; the test's own timeout bounds it."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
 
 
 Starter = Callable[..., Awaitable[Service]]
@@ -71,7 +79,7 @@ Starter = Callable[..., Awaitable[Service]]
 @pytest.fixture
 async def start(dsn: str) -> AsyncIterator[Starter]:
     """Start services on one database; `store=` shares a store, as replicas do."""
-    closers: list[Callable[[], Awaitable[None]]] = []
+    closers: list[Callable[[], Awaitable[object]]] = []
     made: dict[str, str] = {}
 
     async def starter(kept: MemoryChunkStore | None = None, **sections: object) -> Service:

@@ -1,4 +1,4 @@
-"""What goes wrong: connections that break, stores that fail, memory that is short, a process that stops."""
+"""What goes wrong: connections that break, memory that is short, a process that stops."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from mediastore.uploads.body import BodyEnd
-from tests.integration.uploads.conftest import Service, Starter
+from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
 
 
@@ -21,8 +21,7 @@ async def send_part(service: Service, url: str, offset: int, data: bytes, length
     )
     writer.write(head.encode() + data)
     await writer.drain()
-    while not service.uploads._bodies:  # the request has begun
-        await asyncio.sleep(0.005)
+    await until(lambda: bool(service.uploads._bodies))  # the request has begun
     writer.close()
     await writer.wait_closed()
     del reader
@@ -30,8 +29,7 @@ async def send_part(service: Service, url: str, offset: int, data: bytes, length
 
 async def settled(service: Service) -> None:
     """Until no body is being read or stored."""
-    while service.uploads._bodies:
-        await asyncio.sleep(0.01)
+    await until(lambda: not service.uploads._bodies)
 
 
 @pytest.mark.parametrize("size", [1, 5000, 30_000, 200_000])
@@ -124,7 +122,7 @@ async def test_stopping_commits_what_was_received(service: Service) -> None:
 
 
 async def test_waiting_bodies_let_go_when_memory_is_short(start: Starter) -> None:
-    """Sleeping uploads hold nearly all memory; a new one gets in because they store what they hold."""
+    """Sleeping uploads hold nearly all memory; they store it, so a new one gets in."""
     service = await start(
         memory={"budget_bytes": 64 * 1024 * 1024, "wait_max_seconds": 10},
         chunking={},
@@ -143,8 +141,8 @@ async def test_waiting_bodies_let_go_when_memory_is_short(start: Starter) -> Non
         )
 
     sleepers = [asyncio.create_task(asleep(u, d)) for u, d in zip(urls, blocks, strict=True)]
-    while sum(body.received_bytes for body in service.uploads._bodies.values()) < 70 * mib:
-        await asyncio.sleep(0.02)
+    bodies = service.uploads._bodies
+    await until(lambda: sum(body.received_bytes for body in bodies.values()) >= 70 * mib)
     small = await create(service, 3 * mib)
     assert (await patch(service, small, 0, content(3 * mib)))[0] == 204
     assert service.memory.in_use_max_bytes <= 64 * mib
