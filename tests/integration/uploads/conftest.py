@@ -63,7 +63,7 @@ class Service:
 class LastingServer(TestServer):
     """As in production: a handler whose client has gone is not cancelled, it stores what came."""
 
-    async def _make_runner(self, **kwargs: Any) -> BaseRunner[Any]:
+    async def _make_runner(self, **kwargs: Any) -> BaseRunner:
         return await super()._make_runner(**{**kwargs, "handler_cancellation": False})
 
 
