@@ -1,0 +1,242 @@
+"""Content that is uploaded again while it is being collected survives every interleaving.
+
+Uploaders, a user who deletes, collectors that crash and time that passes take turns at every SQL
+statement and every store call. All the while every acknowledged object reads back, and at the end a
+count of every reference is exact. $MEDIASTORE_SIMULATION_SEEDS runs more than the default.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from mediastore_gc.collector import Collector
+from mediastore_gc.safety import CollectionDelays
+
+from mediastore.catalog import recount as references
+from mediastore.catalog.objects import Object, trash_object
+from mediastore.catalog.pool import open_catalog
+from mediastore.catalog.tenants import create_tenant
+from mediastore.chunkstore.memory import MemoryChunkStore
+from mediastore.clock import SystemClock
+from mediastore.errors import MediastoreError, NotFound
+from mediastore.memory import MemoryBudget
+from mediastore.settings import Settings, load_settings
+from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.running_hash import RunningHashes
+from mediastore.uploads.service import Uploads
+from tests.collection_world import TENANT, MovedClock, World, draft, noise
+from tests.recount_exact import assert_references_exact
+from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
+
+SEEDS = int(os.environ.get("MEDIASTORE_SIMULATION_SEEDS", "8"))
+STEPS = 1500
+TRASH, REVIVE, WINDOW = 2, 3, 5
+DELAYS = CollectionDelays(
+    revive_seconds=REVIVE,
+    recovery_window_seconds=WINDOW,
+    recovery_margin_seconds=1,
+    clock_skew_max_seconds=1e9,
+    unsafe=True,
+)
+# Few blocks, so that files share chunks and the same chunks come back again and again.
+BLOCKS = [noise(n, 700) for n in range(3)]
+
+
+@dataclass
+class Simulation:
+    """One seed's world: `world` acts at once, `uploads` and collectors act by steps."""
+
+    world: World
+    stepper: Stepper
+    settings: Settings
+    uploads: Uploads
+    stop: asyncio.Event
+
+    @property
+    def choice(self) -> random.Random:
+        return self.stepper.choice
+
+    async def upload(self) -> None:
+        """One file, in one request or resumed; an upload that fails was not promised."""
+        content = b"".join(self.choice.choices(BLOCKS, k=self.choice.randint(1, 4)))
+        with contextlib.suppress(MediastoreError):
+            made = await self._received(content)
+            if made is not None:
+                self.world.files[made.id] = content
+
+    async def _received(self, content: bytes) -> Object | None:
+        planned = draft(len(content))
+        if self.choice.random() < 0.5:
+            standing = await self.uploads.receive_new(planned, body(content), ends_with_body=False)
+            return standing.object
+        await self.uploads.begin(planned)
+        cut = self.choice.randrange(len(content))
+        for part in (content[:cut], content[cut:]):
+            standing = await self.uploads.take(TENANT, planned.id)
+            if standing.upload is None:
+                raise NotFound
+            standing = await self.uploads.append(standing.upload, body(part))
+        return standing.object
+
+    async def user(self) -> None:
+        """Uploads and deletes; few objects are kept, so that chunks lose their last reference."""
+        while self.stepper.steps < STEPS:
+            await self.upload()
+            while len(self.world.files) > self.choice.randint(0, 2):
+                gone = self.choice.choice(sorted(self.world.files))
+                self.world.files.pop(gone)
+                await trash_object(self.uploads.parts.catalog, TENANT, gone)
+            for _ in range(self.choice.randint(0, 20)):
+                await self.stepper.pause()
+
+    async def impatient_client(self) -> None:
+        """Its uploads are cut off at any step; what they left expires."""
+        while self.stepper.steps < STEPS:
+            task = asyncio.create_task(self.upload())
+            for _ in range(self.choice.randint(1, 12)):
+                await self.stepper.pause()
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def collect(self, *, crashes: bool) -> None:
+        """Passes until told to stop; one in three dies at a step of its own."""
+        while not self.stop.is_set():
+            task = asyncio.create_task(self._pass())
+            if crashes and self.choice.random() < 0.3:
+                for _ in range(self.choice.randint(1, 40)):
+                    await self.stepper.pause()
+                task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+            await self.stepper.pause()
+
+    async def _pass(self) -> None:
+        collector = self.collector(SteppedStore(self.world.store, self.stepper))
+        await collector.execute(await collector.plan())
+
+    def collector(self, store: Any) -> Collector:
+        return Collector(
+            self.uploads.parts.catalog,
+            store,
+            self.settings.collection,
+            DELAYS,
+            self.world.clock,
+            worker="simulated",
+            stop=asyncio.Event(),
+        )
+
+    async def time(self) -> None:
+        while not self.stop.is_set():
+            await self.stepper.call(lambda: self.world.clock.advance(self.choice.randint(1, 15)))
+            for _ in range(self.choice.randint(0, 8)):
+                await self.stepper.pause()
+
+    async def between(self) -> None:
+        if self.stepper.steps % 20 == 0:
+            await self.world.assert_files_read_back()
+            await assert_references_exact(self.world.sql)
+
+    async def run(self) -> None:
+        users = [asyncio.create_task(self.user()) for _ in range(2)]
+        users.append(asyncio.create_task(self.impatient_client()))
+        others = [
+            asyncio.create_task(self.collect(crashes=True)),
+            asyncio.create_task(self.collect(crashes=False)),
+            asyncio.create_task(self.time()),
+        ]
+
+        async def stop_when_users_are_done() -> None:
+            await asyncio.wait(users)
+            self.stop.set()
+
+        ending = asyncio.create_task(stop_when_users_are_done())
+        tasks = [*users, *others, ending]
+        await self.stepper.run(tasks, self.between)
+        for task in tasks:
+            task.result()
+
+
+def body(content: bytes) -> StreamReader:
+    loop = asyncio.get_running_loop()
+    stream = StreamReader(BaseProtocol(loop), 1 << 16, loop=loop)
+    if content:
+        stream.feed_data(content)
+    stream.feed_eof()
+    return stream
+
+
+@pytest.fixture(params=range(SEEDS))
+async def simulation(
+    request: pytest.FixtureRequest,
+    dsn: str,
+    connection: "asyncpg.Connection[Any]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Simulation]:
+    settings = load_settings(
+        None,
+        catalog={"dsn": dsn},
+        chunking={"size_min_bytes": 64, "size_average_bytes": 256, "size_max_bytes": 1024},
+        uploads={"expires_seconds": 60},
+        collection={"claim_timeout_seconds": 60, "batch_keys": 2, "batch_entries": 5},
+    )
+    stepper = Stepper(request.param)
+    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
+        monkeypatch.setattr(references, reader, stepped_pages(stepper, getattr(references, reader)))
+    clock = MovedClock(connection)
+    await clock.install()
+    store = MemoryChunkStore()
+    async with open_catalog(settings.catalog, SystemClock()) as catalog:
+        await create_tenant(catalog, TENANT, trash_seconds=TRASH)
+        stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
+        stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
+        parts = UploadParts(
+            settings=settings,
+            clock=SystemClock(),
+            catalog=stepped,
+            store=stepped_store,
+            memory=memory,
+            metrics=metrics,
+            batches=BatchStore(stepped, stepped_store, metrics),
+            hashes=RunningHashes(100),
+            finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock()),
+        )
+        world = World(catalog, store, clock, connection)
+        yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())
+
+
+async def test_what_is_uploaded_while_it_is_collected_survives(simulation: Simulation) -> None:
+    world = simulation.world
+    await simulation.run()
+    await world.assert_files_read_back()
+    await assert_references_exact(world.sql)
+    deleted = await world.sql.fetchval(
+        "SELECT coalesce(sum((counts ->> 'deleted_keys')::bigint), 0) FROM gc_runs"
+    )
+    assert deleted > 0, "a simulation in which nothing is collected shows nothing"
+
+    # With everybody gone, everything that nobody needs is given back, and nothing else.
+    for _ in range(8):
+        await world.clock.advance(3600)
+        collector = simulation.collector(world.store)
+        collector._catalog = world.catalog
+        await simulation.stepper.run([asyncio.create_task(_collect(collector))], simulation.between)
+    await world.assert_files_read_back()
+    await assert_references_exact(world.sql)
+    assert await world.count("doomed") == 0
+    assert len(await world.keys()) == await world.count("chunks")
+
+
+async def _collect(collector: Collector) -> None:
+    await collector.execute(await collector.plan())
