@@ -2,6 +2,10 @@
 -- are held for microseconds. Names carry a version: a changed function is a new one, so that old and new
 -- code run side by side. Refusals are raised with SQLSTATEs 'MS…' (see catalog/pool.py).
 -- Order of row locks: upload, object, blobs by hash, chunks by hash.
+-- What clients call sets two planner options. Generic plans: planning again at every call took as long as running.
+-- No sequential scans: uploads and upload_chunks are usually analysed while nearly empty, and the plan that this
+-- gives reads them whole, dead rows included, when they are not. For the same reason rows are looked up one by one
+-- by their keys, in loops and scalar subqueries, where a join with an array would do as well.
 
 -- One manifest entry a row. `|| ''` detoasts once instead of once an entry.
 CREATE FUNCTION manifest_entries_v1(p_entries bytea)
@@ -18,10 +22,15 @@ END $$;
 
 -- INV-1: is every chunk of this manifest stored and undamaged?
 CREATE FUNCTION manifest_is_whole_v1(p_entries bytea) RETURNS boolean
-LANGUAGE sql STABLE STRICT AS $$
-    SELECT coalesce(bool_and(c.hash IS NOT NULL AND c.stored AND c.damaged_at IS NULL), true)
-    FROM manifest_entries_v1(p_entries) AS e LEFT JOIN chunks AS c ON c.hash = e.hash
-$$;
+LANGUAGE plpgsql STABLE STRICT AS $$
+DECLARE
+    v_whole boolean;
+BEGIN
+    SELECT coalesce(bool_and(coalesce(
+        (SELECT c.stored AND c.damaged_at IS NULL FROM chunks AS c WHERE c.hash = e.hash), false)), true)
+    INTO v_whole FROM manifest_entries_v1(p_entries) AS e;
+    RETURN v_whole;
+END $$;
 
 -- Give up an upload's references at and past an offset: they go on counting in unlinking (INV-4, INV-8).
 CREATE FUNCTION upload_release_v1(p_upload uuid, p_offset bigint) RETURNS void
@@ -58,7 +67,7 @@ END $$;
 -- No row: there is no such upload (any more). A finishing upload is returned as it is, not taken.
 CREATE FUNCTION upload_take_v1(p_tenant text, p_upload uuid, p_epoch bigint, p_expected_offset bigint)
 RETURNS SETOF uploads
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     v_upload uploads;
 BEGIN
@@ -77,14 +86,33 @@ BEGIN
     RETURN QUERY UPDATE uploads SET epoch = p_epoch WHERE id = p_upload RETURNING *;
 END $$;
 
+-- Reference every chunk of a batch of an upload whose row the caller holds. One row for each distinct hash.
+-- Chunk rows are locked in hash order because INSERT … SELECT … ORDER BY inserts in that order.
+CREATE FUNCTION upload_reference_v1(
+    p_upload uuid, p_offset bigint, p_hashes bytea[], p_sizes integer[], p_generations bigint[]
+) RETURNS TABLE (hash bytea, generation bigint, stored boolean, damaged boolean)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO upload_chunks (upload, "offset", hash, size)
+    SELECT p_upload, p_offset + sum(b.size) OVER (ORDER BY b.ordinality) - b.size, b.hash, b.size
+    FROM unnest(p_hashes, p_sizes) WITH ORDINALITY AS b (hash, size);
+    RETURN QUERY
+    INSERT INTO chunks AS c (hash, generation, size, refs)
+    SELECT b.hash, min(b.generation), min(b.size), count(*)
+    FROM unnest(p_hashes, p_sizes, p_generations) AS b (hash, size, generation)
+    GROUP BY b.hash ORDER BY b.hash
+    ON CONFLICT (hash) DO UPDATE SET refs = c.refs + excluded.refs
+    RETURNING c.hash, c.generation, c.stored, c.damaged_at IS NOT NULL;
+END $$;
+
 -- Intent: reference every chunk of the batch before its PUT (INV-1, INV-11). Repeating it after an answer
 -- was lost changes nothing: references at and past the offset are released first.
--- Chunk rows are locked in hash order because INSERT … SELECT … ORDER BY inserts in that order.
 CREATE FUNCTION upload_intent_v1(
     p_upload uuid, p_epoch bigint, p_offset bigint,
     p_hashes bytea[], p_sizes integer[], p_generations bigint[], p_expires_seconds integer
 ) RETURNS TABLE (hash bytea, generation bigint, stored boolean, damaged boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_upload uploads := upload_lock_v1(p_upload, p_epoch, p_offset);
@@ -98,33 +126,55 @@ BEGIN
         RAISE EXCEPTION 'the batch ends past the upload''s length' USING ERRCODE = 'MS005';
     END IF;
     PERFORM upload_release_v1(p_upload, p_offset);
-    INSERT INTO upload_chunks (upload, "offset", hash, size)
-    SELECT p_upload, p_offset + sum(b.size) OVER (ORDER BY b.ordinality) - b.size, b.hash, b.size
-    FROM unnest(p_hashes, p_sizes) WITH ORDINALITY AS b (hash, size);
     UPDATE uploads SET touched_at = catalog_clock(),
         expires_at = catalog_clock() + make_interval(secs => p_expires_seconds)
     WHERE id = p_upload;
-    RETURN QUERY
-    INSERT INTO chunks AS c (hash, generation, size, refs)
-    SELECT b.hash, min(b.generation), min(b.size), count(*)
-    FROM unnest(p_hashes, p_sizes, p_generations) AS b (hash, size, generation)
-    GROUP BY b.hash ORDER BY b.hash
-    ON CONFLICT (hash) DO UPDATE SET refs = c.refs + excluded.refs
-    RETURNING c.hash, c.generation, c.stored, c.damaged_at IS NOT NULL;
+    RETURN QUERY SELECT r.hash, r.generation, r.stored, r.damaged
+    FROM upload_reference_v1(p_upload, p_offset, p_hashes, p_sizes, p_generations) AS r;
+END $$;
+
+-- Mark what was PUT as stored, in hash order, and refuse a batch of which any chunk is no longer the one that
+-- the intent saw, stored and undamaged (INV-2). p_hashes are the batch's distinct hashes; p_put says which of
+-- them this writer has just PUT.
+CREATE FUNCTION upload_stored_v1(p_upload uuid, p_hashes bytea[], p_generations bigint[], p_put boolean[])
+RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_chunk record;
+    v_marked boolean;
+BEGIN
+    FOR v_chunk IN
+        SELECT b.hash, b.generation, b.put FROM unnest(p_hashes, p_generations, p_put) AS b (hash, generation, put)
+        ORDER BY b.hash
+    LOOP
+        v_marked := false;
+        IF v_chunk.put THEN
+            UPDATE chunks AS c SET stored = true, damaged_at = NULL
+            WHERE c.hash = v_chunk.hash AND c.generation = v_chunk.generation
+              AND (NOT c.stored OR c.damaged_at IS NOT NULL);
+            v_marked := FOUND;
+        END IF;
+        IF NOT v_marked THEN
+            PERFORM 1 FROM chunks AS c WHERE c.hash = v_chunk.hash AND c.generation = v_chunk.generation
+              AND c.stored AND c.damaged_at IS NULL;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'a chunk of upload % has changed since its intent', p_upload
+                    USING ERRCODE = 'MS006';
+            END IF;
+        END IF;
+    END LOOP;
 END $$;
 
 -- Commit: after the PUTs returned, and only if every chunk is still the one the intent saw (INV-1, INV-2).
--- p_hashes are the batch's distinct hashes; p_put says which of them this writer has just PUT; p_finishing, that
--- the upload has all its bytes and a job will finish it.
+-- p_finishing: the upload has all its bytes and a job will finish it.
 CREATE FUNCTION upload_commit_v1(
     p_upload uuid, p_epoch bigint, p_offset bigint, p_size bigint,
     p_hashes bytea[], p_generations bigint[], p_put boolean[], p_finishing boolean, p_expires_seconds integer
 ) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     v_upload uploads := upload_lock_v1(p_upload, p_epoch, p_offset);
     v_size bigint;
-    v_good bigint;
 BEGIN
     SELECT coalesce(sum(size), 0) INTO v_size FROM upload_chunks
     WHERE upload = p_upload AND pass = 0 AND "offset" >= p_offset;
@@ -132,19 +182,7 @@ BEGIN
         RAISE EXCEPTION 'upload % holds % bytes past %, not %', p_upload, v_size, p_offset, p_size
             USING ERRCODE = 'MS900';
     END IF;
-    PERFORM 1 FROM chunks AS c
-    JOIN unnest(p_hashes, p_put) AS b (hash, put) ON b.hash = c.hash
-    WHERE b.put ORDER BY c.hash FOR UPDATE OF c;
-    UPDATE chunks AS c SET stored = true, damaged_at = NULL
-    FROM unnest(p_hashes, p_generations, p_put) AS b (hash, generation, put)
-    WHERE c.hash = b.hash AND c.generation = b.generation AND b.put
-      AND (NOT c.stored OR c.damaged_at IS NOT NULL);
-    SELECT count(*) INTO v_good FROM unnest(p_hashes, p_generations) AS b (hash, generation)
-    JOIN chunks AS c ON c.hash = b.hash AND c.generation = b.generation
-    WHERE c.stored AND c.damaged_at IS NULL;
-    IF v_good <> cardinality(p_hashes) THEN
-        RAISE EXCEPTION 'a chunk of upload % has changed since its intent', p_upload USING ERRCODE = 'MS006';
-    END IF;
+    PERFORM upload_stored_v1(p_upload, p_hashes, p_generations, p_put);
     UPDATE uploads SET "offset" = p_offset + p_size, state = CASE WHEN p_finishing THEN 'finishing' ELSE state END,
         touched_at = catalog_clock(),
         expires_at = catalog_clock() + make_interval(secs => p_expires_seconds)
@@ -192,15 +230,16 @@ BEGIN
     END IF;
 END $$;
 
--- Finish: INV-8's checks, then the upload's references become the blob's, or are released.
--- A manifest with a missing or damaged chunk is replaced by the upload's, which was just stored.
-CREATE FUNCTION upload_finish_v1(
-    p_upload uuid, p_epoch bigint, p_blob bytea, p_size bigint,
+-- INV-8's checks of an upload whose row the caller holds and whose chunks end at p_size; then its references
+-- become the blob's, or are released. A manifest with a missing or damaged chunk is replaced by the upload's,
+-- which was just stored.
+CREATE FUNCTION upload_become_object_v1(
+    p_upload uploads, p_blob bytea, p_size bigint,
     p_chunk_size_min integer, p_chunk_size_average integer, p_chunk_size_max integer, p_idempotency_key text
-) RETURNS SETOF objects
+) RETURNS objects
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_upload uploads := upload_lock_v1(p_upload, p_epoch, p_size);
+    v_object objects;
     v_entries bytea;
     v_gap boolean;
     v_end bigint;
@@ -208,23 +247,23 @@ DECLARE
     v_old bytea;
     v_blob_size bigint;
 BEGIN
-    IF v_upload.length <> p_size THEN
-        RAISE EXCEPTION 'upload % has % of % bytes', p_upload, p_size, v_upload.length USING ERRCODE = 'MS900';
+    IF p_upload.length <> p_size THEN
+        RAISE EXCEPTION 'upload % has % of % bytes', p_upload.id, p_size, p_upload.length USING ERRCODE = 'MS900';
     END IF;
-    IF v_upload.declared_hash <> p_blob THEN
+    IF p_upload.declared_hash <> p_blob THEN
         RAISE EXCEPTION 'the content is not the one declared' USING ERRCODE = 'MS008';
     END IF;
     SELECT coalesce(string_agg(u.hash || int8send(u."offset" + u.size), ''::bytea ORDER BY u."offset"), ''::bytea),
            coalesce(bool_or(u."offset" <> u.previous_end), false),
            coalesce(max(u."offset" + u.size), 0),
-           coalesce(bool_and(c.stored IS TRUE), true)
+           coalesce(bool_and(coalesce(
+               (SELECT c.stored FROM chunks AS c WHERE c.hash = u.hash AND c.size = u.size), false)), true)
     INTO v_entries, v_gap, v_end, v_stored
     FROM (SELECT *, lag("offset" + size, 1, 0::bigint) OVER (ORDER BY "offset") AS previous_end
-          FROM upload_chunks WHERE upload = p_upload AND pass = 0) AS u
-    LEFT JOIN chunks AS c ON c.hash = u.hash AND c.size = u.size;
+          FROM upload_chunks WHERE upload = p_upload.id AND pass = 0) AS u;
     IF v_gap OR v_end <> p_size OR NOT v_stored THEN
-        RAISE EXCEPTION 'upload % is not whole: gap %, end % of %, stored %', p_upload, v_gap, v_end, p_size, v_stored
-            USING ERRCODE = 'MS900';
+        RAISE EXCEPTION 'upload % is not whole: gap %, end % of %, stored %',
+            p_upload.id, v_gap, v_end, p_size, v_stored USING ERRCODE = 'MS900';
     END IF;
 
     INSERT INTO blobs AS b (hash, size, refs) VALUES (p_blob, p_size, 1)
@@ -236,42 +275,60 @@ BEGIN
     VALUES (p_blob, v_entries, p_chunk_size_min, p_chunk_size_average, p_chunk_size_max)
     ON CONFLICT (blob) DO NOTHING;
     IF FOUND THEN
-        DELETE FROM upload_chunks WHERE upload = p_upload;
+        DELETE FROM upload_chunks WHERE upload = p_upload.id;
     ELSE
         DELETE FROM garbage WHERE blob = p_blob;
         SELECT entries INTO STRICT v_old FROM manifests WHERE blob = p_blob;
         IF manifest_is_whole_v1(v_old) THEN
-            PERFORM upload_release_v1(p_upload, 0);
+            PERFORM upload_release_v1(p_upload.id, 0);
         ELSE
             UPDATE manifests SET entries = v_entries, chunk_size_min_bytes = p_chunk_size_min,
                 chunk_size_average_bytes = p_chunk_size_average, chunk_size_max_bytes = p_chunk_size_max
             WHERE blob = p_blob;
-            DELETE FROM upload_chunks WHERE upload = p_upload;
+            DELETE FROM upload_chunks WHERE upload = p_upload.id;
             INSERT INTO unlinking (blob, entries, since)
             SELECT p_blob, v_old, catalog_clock() WHERE length(v_old) > 0;
         END IF;
     END IF;
-    DELETE FROM uploads WHERE id = p_upload;
-    PERFORM idempotency_keep_v1(v_upload.tenant, p_idempotency_key, p_upload);
-    RETURN QUERY
+    DELETE FROM uploads WHERE id = p_upload.id;
+    PERFORM idempotency_keep_v1(p_upload.tenant, p_idempotency_key, p_upload.id);
     INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at)
-    VALUES (p_upload, v_upload.tenant, v_upload.owner, v_upload.name, p_blob, v_upload.content_type, p_size,
-            v_upload.metadata, catalog_clock())
-    RETURNING *;
+    VALUES (p_upload.id, p_upload.tenant, p_upload.owner, p_upload.name, p_blob, p_upload.content_type, p_size,
+            p_upload.metadata, catalog_clock())
+    RETURNING * INTO v_object;
+    RETURN v_object;
 END $$;
 
--- The last batch of an upload whose hash is known: commit and finish in one transaction.
+-- Finish an upload that has all its bytes.
+CREATE FUNCTION upload_finish_v1(
+    p_upload uuid, p_epoch bigint, p_blob bytea, p_size bigint,
+    p_chunk_size_min integer, p_chunk_size_average integer, p_chunk_size_max integer, p_idempotency_key text
+) RETURNS objects
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN upload_become_object_v1(
+        upload_lock_v1(p_upload, p_epoch, p_size), p_blob, p_size,
+        p_chunk_size_min, p_chunk_size_average, p_chunk_size_max, p_idempotency_key);
+END $$;
+
+-- The last batch of an upload whose hash is known: commit and finish in one transaction. The offset is not
+-- written, because the row goes.
 CREATE FUNCTION upload_commit_and_finish_v1(
     p_upload uuid, p_epoch bigint, p_offset bigint, p_size bigint,
     p_hashes bytea[], p_generations bigint[], p_put boolean[],
     p_blob bytea, p_chunk_size_min integer, p_chunk_size_average integer, p_chunk_size_max integer,
     p_idempotency_key text
-) RETURNS SETOF objects
-LANGUAGE plpgsql AS $$
+) RETURNS objects
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+DECLARE
+    v_upload uploads := upload_lock_v1(p_upload, p_epoch, p_offset);
 BEGIN
-    PERFORM upload_commit_v1(p_upload, p_epoch, p_offset, p_size, p_hashes, p_generations, p_put, true, 60);
-    RETURN QUERY SELECT * FROM upload_finish_v1(
-        p_upload, p_epoch, p_blob, p_offset + p_size,
+    IF v_upload.state <> 'open' THEN
+        RAISE EXCEPTION 'upload % is finishing already', p_upload USING ERRCODE = 'MS900';
+    END IF;
+    PERFORM upload_stored_v1(p_upload, p_hashes, p_generations, p_put);
+    RETURN upload_become_object_v1(
+        v_upload, p_blob, p_offset + p_size,
         p_chunk_size_min, p_chunk_size_average, p_chunk_size_max, p_idempotency_key);
 END $$;
 
@@ -282,7 +339,7 @@ CREATE FUNCTION body_begin_v1(
     p_blob bytea, p_size bigint, p_epoch bigint,
     p_hashes bytea[], p_sizes integer[], p_generations bigint[], p_expires_seconds integer, p_idempotency_key text
 ) RETURNS TABLE (linked_at timestamptz, hash bytea, generation bigint, stored boolean, damaged boolean)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     IF blob_link_v1(p_blob, p_size) THEN
@@ -297,16 +354,13 @@ BEGIN
                          created_at, touched_at, expires_at)
     VALUES (p_id, p_tenant, p_owner, p_name, p_content_type, p_metadata, p_protocol, p_size, p_epoch,
             catalog_clock(), catalog_clock(), catalog_clock() + make_interval(secs => p_expires_seconds));
-    IF cardinality(p_hashes) = 0 THEN
-        RETURN;
-    END IF;
-    RETURN QUERY SELECT NULL::timestamptz, i.hash, i.generation, i.stored, i.damaged
-    FROM upload_intent_v1(p_id, p_epoch, 0, p_hashes, p_sizes, p_generations, p_expires_seconds) AS i;
+    RETURN QUERY SELECT NULL::timestamptz, r.hash, r.generation, r.stored, r.damaged
+    FROM upload_reference_v1(p_id, 0, p_hashes, p_sizes, p_generations) AS r;
 END $$;
 
 -- Drop an upload at its owner's wish. Returns false when there is none.
 CREATE FUNCTION upload_terminate_v1(p_tenant text, p_upload uuid) RETURNS boolean
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     PERFORM 1 FROM uploads WHERE id = p_upload AND tenant = p_tenant FOR UPDATE;
     IF NOT FOUND THEN
