@@ -7,7 +7,6 @@ with its stable code (503), and the next request that needs it tries again.
 from collections.abc import AsyncIterator
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from mediastore.access.authenticator import Authenticator
 from mediastore.app_keys import (
@@ -25,11 +24,11 @@ from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.clock import Clock
 from mediastore.delivery import routes as delivery
 from mediastore.delivery.keys import DELIVERY
-from mediastore.errors import Overloaded
 from mediastore.memory import MemoryBudget
 from mediastore.objects import routes as objects
-from mediastore.problems import render_problems
+from mediastore.problems import answer_error
 from mediastore.settings import Settings
+from mediastore.telemetry.access_log import AccessLog, make_access_log
 from mediastore.telemetry.health import READINESS, Readiness, health_routes
 from mediastore.telemetry.metrics import Metrics
 from mediastore.telemetry.requests import echo_request_id, observe_requests
@@ -43,9 +42,13 @@ def build_app(
     metrics = Metrics.create() if metrics is None else metrics
     app = web.Application(
         middlewares=[
-            observe_requests(metrics, clock, access_log=settings.http.access_log),
-            render_problems,
-            limit_requests(settings.http.requests_max),
+            observe_requests(
+                metrics,
+                clock,
+                access_log=_access_log(settings, clock),
+                answer_error=answer_error,
+                in_progress_max=settings.http.requests_max,
+            )
         ],
         client_max_size=settings.http.json_body_max_bytes,
     )
@@ -70,22 +73,8 @@ def build_app(
     return app
 
 
-def limit_requests(requests_max: int) -> Middleware:
-    """At most so many requests are worked on at once; more are told to come back."""
-    running = 0
-
-    @web.middleware
-    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal running
-        if running >= requests_max:
-            raise Overloaded("too many requests are in progress")
-        running += 1
-        try:
-            return await handler(request)
-        finally:
-            running -= 1
-
-    return limit
+def _access_log(settings: Settings, clock: Clock) -> AccessLog | None:
+    return make_access_log(settings.log, clock) if settings.http.access_log else None
 
 
 async def _catalog(app: web.Application) -> AsyncIterator[None]:

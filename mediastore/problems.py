@@ -69,28 +69,38 @@ def problem_response(error: MediastoreError) -> web.Response:
 
 @web.middleware
 async def render_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors that a handler raises become answers; anything unexpected becomes `internal`."""
+    """A middleware that does nothing but `answer_error`."""
     try:
         return await handler(request)
-    except MediastoreError as error:
+    except Exception as error:
+        return answer_error(request, error)
+
+
+def answer_error(request: web.Request, error: Exception) -> web.StreamResponse:
+    """The answer for what a handler raised; anything unexpected becomes `internal`.
+
+    Raises what is no error to tell: the client has gone, or aiohttp's own redirects.
+    """
+    if isinstance(error, MediastoreError):
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("request_failed", code=error.code, detail=error.detail, path=request.path)
         response = problem_response(error)
-    except web.HTTPException as error:
-        response = _from_aiohttp(request, error)
-    except (ConnectionError, TimeoutError) as error:
-        if request.transport is None or request.transport.is_closing():
-            raise  # the client has gone
-        log.exception("request_crashed", path=request.path, error=type(error).__name__)
-        response = problem_response(MediastoreError())
-    except Exception as error:
-        log.exception("request_crashed", path=request.path, error=type(error).__name__)
+    elif isinstance(error, web.HTTPException):
+        response = _from_aiohttp(error)
+    elif isinstance(error, ConnectionError) and _client_has_gone(request):
+        raise error
+    else:
+        log.error("request_crashed", path=request.path, exc_info=error)
         response = problem_response(MediastoreError())
     _close_after_large_body(request, response)
     return response
 
 
-def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
+def _client_has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _from_aiohttp(error: web.HTTPException) -> web.Response:
     kind = _ROUTER_ERRORS.get(error.status)
     if kind is None:
         if error.status < HTTPStatus.BAD_REQUEST:

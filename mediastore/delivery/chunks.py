@@ -139,14 +139,25 @@ class Chunks:
         """Whether a fetch would gain nothing."""
         return hash_ in self._cache or hash_ in self._loose or hash_ in self._flights
 
+    def take_at_hand(self, hash_: bytes) -> HeldChunk | None:
+        """Hold a chunk that is in memory; the caller releases it."""
+        held = self._loose.get(hash_)
+        if held is not None:
+            held.readers += 1
+        elif (data := self._cache.pin(hash_)) is not None:
+            held = HeldChunk(self, hash_, data, None)
+        else:
+            return None
+        self._metrics.chunk_cache_hits.inc()
+        return held
+
     async def take(self, place: ChunkPlace, *, ahead: bool = False) -> HeldChunk:
         """Hold a chunk; the caller releases it. `ahead` does not wait for memory.
 
         Raises Overloaded, ContentDamaged, ContentMissing, ChunkStoreUnavailable.
         """
-        held = self._take_from_memory(place.hash)
+        held = self.take_at_hand(place.hash)
         if held is not None:
-            self._metrics.chunk_cache_hits.inc()
             return held
         self._metrics.chunk_cache_misses.inc()
         flight = self._flights.get(place.hash) or self._take_off(place, ahead=ahead)
@@ -167,16 +178,6 @@ class Chunks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _take_from_memory(self, hash_: bytes) -> HeldChunk | None:
-        loose = self._loose.get(hash_)
-        if loose is not None:
-            loose.readers += 1
-            return loose
-        data = self._cache.pin(hash_)
-        if data is not None:
-            return HeldChunk(self, hash_, data, None)
-        return None
 
     def _take_off(self, place: ChunkPlace, *, ahead: bool) -> _Flight:
         reservation = Reservation(self._memory, self._wait_max_seconds)

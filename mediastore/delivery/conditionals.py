@@ -12,7 +12,6 @@ from enum import Enum
 
 from multidict import CIMultiDictProxy
 
-CONDITIONAL_HEADERS = ("If-Match", "If-Unmodified-Since", "If-None-Match", "If-Modified-Since")
 _ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*)"')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = "(?P<month>" + "|".join(_MONTHS) + ")"

@@ -24,10 +24,6 @@ _STATUS_LINES = {
 }
 
 
-class ReaderStalled(ConnectionResetError):
-    """The client took nothing for too long."""
-
-
 class DateLine:
     """The Date header, rendered once a second."""
 
@@ -46,20 +42,15 @@ class DateLine:
 
 
 class SentResponse(web.StreamResponse):
-    """An answer that has been written already; aiohttp only learns what it was."""
+    """An answer that has been written already; aiohttp only learns what becomes of the connection."""
 
-    def __init__(self, status: int, *, keep_alive: bool, body_length: int) -> None:
+    def __init__(self, status: int, *, keep_alive: bool) -> None:
         super().__init__(status=status)
         self._kept_alive = keep_alive
-        self._sent_length = body_length
 
     @property
     def keep_alive(self) -> bool:
         return self._kept_alive
-
-    @property
-    def body_length(self) -> int:
-        return self._sent_length
 
     @property
     def prepared(self) -> bool:
@@ -70,6 +61,14 @@ class SentResponse(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written before."""
+
+
+# They hold nothing of their request, so there is one of each kind.
+_SENT = {
+    (status, keep_alive): SentResponse(status, keep_alive=keep_alive)
+    for status in _STATUS_LINES
+    for keep_alive in (True, False)
+}
 
 
 class Answer:
@@ -83,7 +82,7 @@ class Answer:
         self._date = date
         self._idle_timeout_seconds = idle_timeout_seconds
         self._keep_alive = request.keep_alive
-        self._body_length = 0
+        self._head = b""
 
     def head(self, lines: bytes) -> bytes:
         """The status line and header block; `lines` are complete, with what frames the body."""
@@ -107,40 +106,42 @@ class Answer:
 
     async def send_whole(self, lines: bytes, body: bytes = b"") -> SentResponse:
         """A small answer in one write; the transport may keep a copy of it for slow readers."""
-        self._body_length = len(body)
-        await self._send(self.head(lines) + body)
+        await self._send((self.head(lines) + body,))
         return self.finish()
 
-    async def begin(self, lines: bytes) -> None:
-        """Send the header block of an answer whose body follows by `send`."""
-        transport = self._transport()
-        transport.set_write_buffer_limits(high=0)
-        await self._send(self.head(lines))
+    def begin(self, lines: bytes) -> None:
+        """The header block of an answer whose body follows by `send`; it goes out with its first part."""
+        self._transport().set_write_buffer_limits(high=0)
+        self._head = self.head(lines)
 
     async def send(self, data: bytes | memoryview) -> None:
         """Send a part of the body; when this returns nobody refers to `data` any more.
 
-        Raises ReaderStalled, ConnectionResetError.
+        Raises ConnectionResetError, also for a reader that took nothing for too long.
         """
-        await self._send(data)
-        self._body_length += len(data)
+        if self._head:
+            head, self._head = self._head, b""
+            await self._send((head, data))
+        else:
+            await self._send((data,))
 
     def finish(self) -> SentResponse:
         """The whole body was sent."""
-        return SentResponse(
-            self._status, keep_alive=self._keep_alive, body_length=self._body_length
-        )
+        return _SENT[self._status, self._keep_alive]
 
     def break_off(self) -> SentResponse:
         """The rest of the body cannot be sent: end the connection, so that nobody takes it for whole."""
         if self._request.transport is not None:
             self._request.transport.abort()
-        return SentResponse(self._status, keep_alive=False, body_length=self._body_length)
+        return _SENT[self._status, False]
 
-    async def _send(self, data: bytes | memoryview) -> None:
+    async def _send(self, parts: tuple[bytes | memoryview, ...]) -> None:
         transport = self._transport()
-        self._request.writer.output_size += len(data)
-        transport.write(data)
+        self._request.writer.output_size += sum(map(len, parts))
+        if len(parts) == 1:
+            transport.write(parts[0])
+        else:
+            transport.writelines(parts)
         if self._request.protocol.writing_paused:
             await self._drained(transport)
             if transport.is_closing():
@@ -148,19 +149,11 @@ class Answer:
 
     async def _drained(self, transport: asyncio.Transport) -> None:
         """Wait until the kernel has taken everything; a reader that takes a little is not idle."""
-        draining = asyncio.ensure_future(self._request.writer.drain())
+        watch = _IdleWatch(transport, self._idle_timeout_seconds)
         try:
-            while True:
-                before = transport.get_write_buffer_size()
-                done, _ = await asyncio.wait((draining,), timeout=self._idle_timeout_seconds)
-                if done:
-                    return draining.result()
-                if transport.get_write_buffer_size() >= before:
-                    raise ReaderStalled
+            await self._request.writer.drain()
         finally:
-            if not draining.done():
-                transport.abort()
-                draining.add_done_callback(_retrieve)
+            watch.stop()
 
     def _transport(self) -> asyncio.Transport:
         transport = self._request.transport
@@ -169,6 +162,24 @@ class Answer:
         return transport
 
 
-def _retrieve(task: asyncio.Future[None]) -> None:
-    if not task.cancelled():
-        task.exception()
+class _IdleWatch:
+    """Aborts a transport whose write buffer does not shrink for `seconds`; waiting for it then ends."""
+
+    def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
+        self._transport = transport
+        self._seconds = seconds
+        self._start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _start(self) -> None:
+        self._buffered = self._transport.get_write_buffer_size()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._seconds, self._look)
+
+    def _look(self) -> None:
+        if self._transport.get_write_buffer_size() < self._buffered:
+            self._start()
+        else:
+            self._transport.abort()

@@ -8,6 +8,7 @@ of local variables: a driver's frames hold passwords.
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import structlog
@@ -22,15 +23,18 @@ LEVELS: Mapping[str, int] = {
 }
 SECRET_NAMES = ("authorization", "api_key", "secret", "password", "token", "dsn", "cookie")
 HIDDEN = "(hidden)"
+# Each request is served in a task, so in a context, of its own: it is set there and never reset.
+SERVED_REQUEST_ID: ContextVar[str | None] = ContextVar("served_request_id", default=None)
 
 
 def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog, and the standard library's loggers of our dependencies."""
     stream = sys.stderr if stream is None else stream
-    console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
+    console = is_console(settings, stream)
     level = LEVELS[settings.level]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         hide_secrets,
@@ -66,6 +70,21 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     root.handlers = [handler]
     # Dependencies explain their own doings at info; from them only trouble is wanted.
     root.setLevel(max(level, logging.WARNING))
+
+
+def is_console(settings: LogSettings, stream: TextIO) -> bool:
+    """Readable text, not JSON?"""
+    return settings.format == "console" or (settings.format == "auto" and stream.isatty())
+
+
+def add_request_id(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The id of the request that is being served."""
+    request_id = SERVED_REQUEST_ID.get()
+    if request_id is not None:
+        event["request_id"] = request_id
+    return event
 
 
 def hide_secrets(

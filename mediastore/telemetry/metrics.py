@@ -7,10 +7,12 @@ the registry.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from mediastore.telemetry.request_series import RequestSeries
 
 REQUEST_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -21,7 +23,6 @@ class Metrics:
     """The metrics, each one a child that takes observations as it is."""
 
     registry: CollectorRegistry
-    requests_in_progress: Gauge
     bytes_received: Counter
     bytes_sent: Counter
     acknowledged_bytes: Counter
@@ -38,15 +39,17 @@ class Metrics:
     chunk_cache_misses: Counter
     chunks_damaged: Counter
     chunks_missing: Counter
-    _requests: Counter
-    _request_seconds: Histogram
+    request_ended: Callable[[str, str, int, float], None]
+    """Count one request: method, route (a route's pattern, never a path), status, seconds."""
     _gauges: Mapping[str, Gauge]
-    _series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = field(default_factory=dict)
 
     @classmethod
     def create(cls, registry: CollectorRegistry | None = None) -> Self:
         """All metrics, registered on `registry` (a new one without)."""
         registry = CollectorRegistry() if registry is None else registry
+
+        requests = RequestSeries(REQUEST_SECONDS_BUCKETS, METHODS)
+        registry.register(requests)
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
             return Counter(f"mediastore_{name}", text, list(labels), registry=registry)
@@ -72,7 +75,6 @@ class Metrics:
         )
         return cls(
             registry=registry,
-            requests_in_progress=gauge("requests_in_progress", "Requests being answered now."),
             bytes_received=counter("bytes_received", "Bytes of request bodies of content."),
             bytes_sent=counter("bytes_sent", "Bytes of content sent."),
             acknowledged_bytes=counter(
@@ -95,17 +97,11 @@ class Metrics:
             chunk_cache_misses=cache.labels("miss"),
             chunks_damaged=bad.labels("damaged"),
             chunks_missing=bad.labels("missing"),
-            _requests=counter("requests", "Requests answered.", ["method", "route", "status"]),
-            _request_seconds=Histogram(
-                "mediastore_request_seconds",
-                "Seconds from a request's headers to the end of its answer.",
-                ["method", "route"],
-                buckets=REQUEST_SECONDS_BUCKETS,
-                registry=registry,
-            ),
+            request_ended=requests.observe,
             _gauges={
                 name: gauge(name, text)
                 for name, text in (
+                    ("requests_in_progress", "Requests being answered now."),
                     ("memory_budget_in_use_bytes", "Bytes that bodies and chunks in flight hold."),
                     ("memory_budget_waiting", "Requests that wait for memory."),
                     ("chunk_cache_bytes", "Bytes of verified chunks that are kept."),
@@ -115,20 +111,9 @@ class Metrics:
             },
         )
 
-    def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request. `route` is a route's pattern, never a path: labels stay few."""
-        key = (method, route, status)
-        series = self._series.get(key)
-        if series is None:
-            known = method if method in METHODS else "other"
-            series = (
-                self._requests.labels(known, route, str(status)),
-                self._request_seconds.labels(known, route),
-            )
-            if known == method:
-                self._series[key] = series
-        series[0].inc()
-        series[1].observe(seconds)
+    def watch_requests(self, in_progress: Callable[[], float]) -> None:
+        """Read how many requests are being answered when metrics are asked for."""
+        self._gauges["requests_in_progress"].set_function(in_progress)
 
     def watch_memory(self, in_use_bytes: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Read the memory budget when metrics are asked for."""

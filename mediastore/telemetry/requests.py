@@ -6,58 +6,89 @@ carry signatures.
 """
 
 import re
+import secrets
+import sys
+from collections.abc import Callable
+from itertools import count
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from uuid_utils.compat import uuid7
+from multidict import istr
 
 from mediastore.clock import Clock
+from mediastore.errors import Overloaded
+from mediastore.telemetry.access_log import AccessLog
+from mediastore.telemetry.logs import SERVED_REQUEST_ID
 from mediastore.telemetry.metrics import Metrics
 
-log = structlog.get_logger(__name__)
-
 REQUEST_ID = web.RequestKey("request_id", str)
-REQUEST_ID_HEADER = "X-Request-Id"
+REQUEST_ID_HEADER = istr("X-Request-Id")
 UNMATCHED_ROUTE = "(none)"
 CLIENT_CLOSED_STATUS = 499  # nginx's number for a client that went away: never sent, only counted
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def observe_requests(metrics: Metrics, clock: Clock, *, access_log: bool) -> Middleware:
-    """The outermost middleware: what happens inside it is counted and timed."""
+def _raise_again(_request: web.Request, error: Exception) -> web.StreamResponse:
+    raise error
+
+
+def observe_requests(
+    metrics: Metrics,
+    clock: Clock,
+    *,
+    access_log: AccessLog | None,
+    answer_error: Callable[[web.Request, Exception], web.StreamResponse] = _raise_again,
+    in_progress_max: int = sys.maxsize,
+) -> Middleware:
+    """The one middleware around every request: what happens inside it is counted and timed.
+
+    `answer_error` makes the answer for what a handler raised, or raises it again. Beyond
+    `in_progress_max` requests at once, Overloaded.
+    """
+    new_id = _RequestIds()
+    in_progress = 0
+    metrics.watch_requests(lambda: in_progress)
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = _request_id(request)
-        request[REQUEST_ID] = request_id
+        nonlocal in_progress
         started = clock.monotonic()
+        given = request.headers.get(REQUEST_ID_HEADER)
+        request_id = new_id() if given is None or not _HARMLESS_ID.fullmatch(given) else given
+        request[REQUEST_ID] = request_id
+        SERVED_REQUEST_ID.set(request_id)
         status = CLIENT_CLOSED_STATUS
-        metrics.requests_in_progress.inc()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        in_progress += 1
+        try:
             try:
+                if in_progress > in_progress_max:
+                    raise Overloaded("too many requests are in progress")
                 response = await handler(request)
-                status = response.status
-                return response
-            except web.HTTPException as error:
-                status = error.status
-                raise
-            except Exception:
-                status = 500
-                raise
-            finally:
-                metrics.requests_in_progress.dec()
-                seconds = clock.monotonic() - started
-                metrics.request_ended(request.method, _route(request), status, seconds)
-                if access_log:
-                    log.info(
-                        "request",
-                        method=request.method,
-                        path=request.path,
-                        status=status,
-                        seconds=round(seconds, 6),
-                        remote=request.remote,
-                    )
+            except Exception as error:
+                response = answer_error(request, error)
+            status = response.status
+            return response
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        except ConnectionError:
+            raise
+        except Exception:
+            status = 500
+            raise
+        finally:
+            in_progress -= 1
+            seconds = clock.monotonic() - started
+            metrics.request_ended(request.method, _route(request), status, seconds)
+            if access_log is not None:
+                access_log(
+                    request_id,
+                    request.method,
+                    request.rel_url.raw_path,
+                    status,
+                    seconds,
+                    request.remote,
+                )
 
     return observe
 
@@ -68,9 +99,15 @@ async def echo_request_id(request: web.Request, response: web.StreamResponse) ->
         response.headers[REQUEST_ID_HEADER] = request_id
 
 
-def _request_id(request: web.Request) -> str:
-    given = request.headers.get(REQUEST_ID_HEADER, "")
-    return given if _HARMLESS_ID.fullmatch(given) else uuid7().hex
+class _RequestIds:
+    """32 hexadecimal digits: random for the process, then counted."""
+
+    def __init__(self) -> None:
+        self._process = secrets.token_hex(10)
+        self._numbers = count(1)
+
+    def __call__(self) -> str:
+        return f"{self._process}{next(self._numbers):012x}"
 
 
 def _route(request: web.Request) -> str:

@@ -5,6 +5,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from mediastore.clock import SystemClock
+from mediastore.telemetry.access_log import log_by_structlog
 from mediastore.telemetry.metrics import Metrics
 from mediastore.telemetry.requests import echo_request_id, observe_requests
 
@@ -15,7 +16,7 @@ def service(metrics: Metrics) -> web.Application:
             raise web.HTTPConflict
         return web.Response(text="ok")
 
-    app = web.Application(middlewares=[observe_requests(metrics, SystemClock(), access_log=True)])
+    app = web.Application(middlewares=[observe_requests(metrics, SystemClock(), access_log=log_by_structlog)])
     app.on_response_prepare.append(echo_request_id)
     app.router.add_get("/things/{id}", thing)
     return app
