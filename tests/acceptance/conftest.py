@@ -149,6 +149,12 @@ directory = "{folder / "chunks"}"
     return path
 
 
-def chunk_files(folder: Path) -> list[Path]:
-    """Every file that holds bytes of content."""
-    return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
+def chunk_files(store: Path) -> list[Path]:
+    """Every file of a directory store that holds bytes of content, half-written ones included."""
+    tops = [*os.walk(store / "chunks"), *os.walk(store / "temporary")]
+    return [Path(top) / name for top, _, names in tops for name in names]
+
+
+def stored_bytes(store: Path) -> int:
+    """Bytes of content in a directory store."""
+    return sum(path.stat().st_size for path in chunk_files(store))

@@ -12,16 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from mediastore.local.postgres import postgres_processes
 from tests.acceptance.client import Client, Unreachable
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_SECONDS = 60.0
@@ -106,11 +108,7 @@ class Server:
         listening = self._wait_for_event("listening")
         self.url, self.metrics_url = listening["url"], listening["metrics_url"]
         self.port = int(self.url.rpartition(":")[2])
-        for _ in self._until(START_TIMEOUT_SECONDS):
-            if self.ready():
-                break
-        else:
-            raise DidNotStart(self.log())
+        self.until(self.ready, bool)
         if self.key_file is not None:
             self.key = self.key_file.read_text().strip()
 
@@ -121,10 +119,16 @@ class Server:
             return False
 
     def wait_until_not_ready(self) -> None:
+        self.until(self.ready, lambda ready: not ready)
+
+    def until(self, ask: Callable[[], T], good: Callable[[T], bool]) -> T:
+        """Ask again and again until the answer is good; that answer."""
+        answer = ask()
         for _ in self._until(START_TIMEOUT_SECONDS):
-            if not self.ready():
-                return
-        raise AssertionError("/readyz went on answering 200")
+            if good(answer):
+                return answer
+            answer = ask()
+        raise AssertionError(f"it never came; the last answer was {answer!r}\n{self.log()}")
 
     def kill(self) -> None:
         """kill -9: what a crash, the kernel's OOM killer or a lost host does."""
