@@ -119,12 +119,7 @@ class S3Connection:
                 headers=signed,
                 allow_redirects=False,
             ) as response:
-                length = response.content_length
-                if length is not None and length > BODY_MAX_BYTES and method != "HEAD":
-                    raise ChunkStoreUnavailable("the chunk store's answer is too large")
-                received = (
-                    await response.content.read() if length is None else await response.read()
-                )
+                received = b"" if method == "HEAD" else await _read(response)
                 return Answer(response.status, response.headers, received)
 
     async def client(self) -> Any:
@@ -176,6 +171,21 @@ class S3Connection:
         )
         http = await resources.enter_async_context(_http_session(settings, trust, origin))
         return _Reached(session, client, http, origin, url.netloc, bucket_path)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Errors of S3 come without a length; nothing comes without a bound."""
+    too_large = "the chunk store's answer is too large"
+    if response.content_length is not None:
+        if response.content_length > BODY_MAX_BYTES:
+            raise ChunkStoreUnavailable(too_large)
+        return await response.read()
+    received = bytearray()
+    async for piece in response.content.iter_any():
+        received += piece
+        if len(received) > BODY_MAX_BYTES:
+            raise ChunkStoreUnavailable(too_large)
+    return bytes(received)
 
 
 def _data(body: bytes) -> bytes | _SlicedBody:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ConditionFailed, DeleteResult, Entry, MissingKey
 from mediastore.chunkstore.s3 import S3ChunkStore
-from mediastore.chunkstore.s3_connection import BODY_MAX_BYTES, BODY_SLICE_BYTES
+from mediastore.chunkstore.s3_connection import BODY_SLICE_BYTES
 from mediastore.errors import ChunkStoreUnavailable, StorageFull
 from mediastore.settings import ChunkStoreSettings
 from tests.unit.chunkstore.fake_clock import FakeClock
@@ -208,7 +208,6 @@ async def test_a_full_store(s3: ScriptedS3, store: S3ChunkStore) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\n\r\nof unknown length",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nx" % (BODY_MAX_BYTES + 1),
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nx",
         b"not http at all\r\n\r\n",
         b"",
@@ -220,6 +219,22 @@ async def test_a_body_that_is_not_whole_is_never_returned(
     for _ in range(2):  # aiohttp asks once more when a kept connection is closed without an answer
         s3.answer_raw(raw)
     with pytest.raises(ChunkStoreUnavailable):
+        await store.get(KEY)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n0123456789a",
+        b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n",
+    ],
+)
+async def test_answers_are_bounded(
+    s3: ScriptedS3, store: S3ChunkStore, raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediastore.chunkstore.s3_connection.BODY_MAX_BYTES", 10)
+    s3.answer_raw(raw)
+    with pytest.raises(ChunkStoreUnavailable, match="too large"):
         await store.get(KEY)
 
 
