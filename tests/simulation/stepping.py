@@ -27,9 +27,12 @@ class Stepper:
         self.steps = 0
         self._waiting: list[asyncio.Event] = []
         self._returned = asyncio.Event()
+        self._free = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn, then do one call."""
+        if self._free:
+            return await work()
         turn = asyncio.Event()
         self._waiting.append(turn)
         try:
@@ -52,20 +55,33 @@ class Stepper:
     async def run(
         self, tasks: Sequence["asyncio.Task[Any]"], between: Callable[[], Awaitable[None]]
     ) -> None:
-        """Step until every task is done; `between` is called while nothing else runs."""
-        while not all(task.done() for task in tasks):
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
-            if not self._waiting:
-                await asyncio.sleep(0.001)
-                continue
-            await between()
-            if not self._waiting:
-                continue
-            self.steps += 1
-            self._returned.clear()
-            self._waiting.pop(self.choice.randrange(len(self._waiting))).set()
-            await self._returned.wait()
+        """Step until every task is done; `between` is called while nothing else runs.
+
+        When something fails, everybody is cancelled, and cleans up without taking turns.
+        """
+        self._free = False
+        try:
+            while not all(task.done() for task in tasks):
+                await self._step(between)
+        finally:
+            self._free = True
+            for turn in self._waiting:
+                turn.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _step(self, between: Callable[[], Awaitable[None]]) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        if not self._waiting:
+            await asyncio.sleep(0.001)
+            return
+        await between()
+        self.steps += 1
+        self._returned.clear()
+        self._waiting.pop(self.choice.randrange(len(self._waiting))).set()
+        await self._returned.wait()
 
 
 class SteppedCatalog(Catalog):

@@ -80,7 +80,7 @@ class Simulation:
         if self.choice.random() < 0.5:
             standing = await self.uploads.receive_new(planned, body(content), ends_with_body=False)
             return standing.object
-        await self.uploads.begin(planned)
+        standing = await self.uploads.begin(planned)
         cut = self.choice.randrange(len(content))
         for part in (content[:cut], content[cut:]):
             standing = await self.uploads.take(TENANT, planned.id)

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 
 import asyncpg
 import pytest
 from blake3 import blake3
-from mediastore_gc.collector import Collector
+from mediastore_gc.collector import Collector, RunCounts
 
 from mediastore.catalog import recount as references
-from mediastore.errors import InvariantBroken, RecountFailed
+from mediastore.errors import DatabaseRestored, InvariantBroken, RecountFailed
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_stages import WINDOW, doom, run
@@ -17,6 +18,15 @@ from tests.integration.gc.test_stages import WINDOW, doom, run
 
 def name(chunk: bytes) -> bytes:
     return blake3(chunk).digest()
+
+
+async def collect_to_the_end(world: World, make: MakeCollector) -> RunCounts:
+    """Trash, garbage, doomed: each delay passes; what the last run did."""
+    for pause in (DAY, DAY):
+        await world.clock.advance(pause)
+        await run(make())
+    await world.clock.advance(WINDOW)
+    return await run(make())
 
 
 async def set_refs(world: World, chunk: bytes, refs: int) -> None:
@@ -30,9 +40,7 @@ async def test_a_count_that_is_too_low_costs_space_and_no_byte(
     gone = await world.put([noise("shared"), noise("gone")])
     await set_refs(world, noise("shared"), 1)
     await world.trash(gone)
-    for pause in (DAY, DAY, WINDOW):
-        await world.clock.advance(pause)
-        counts = await run(collector())
+    counts = await collect_to_the_end(world, collector)
     assert (counts.deleted_keys, counts.kept_keys) == (1, 1)
     names = {key.split("/")[1] for key in await world.keys()}
     assert name(noise("shared")).hex() in names, "the byte that the row's count gave away"
@@ -53,9 +61,7 @@ async def test_a_count_that_is_too_low_in_an_open_upload_is_met_as_well(
     await world.sql.execute("UPDATE uploads SET expires_at = 'infinity'")
     await world.trash(await world.put([noise("shared")]))
     await set_refs(world, noise("shared"), 1)
-    for pause in (DAY, DAY, WINDOW):
-        await world.clock.advance(pause)
-        counts = await run(collector())
+    counts = await collect_to_the_end(world, collector)
     assert (counts.deleted_keys, counts.kept_keys) == (0, 1)
     assert len(await world.keys()) == 1
 
@@ -64,9 +70,7 @@ async def test_a_count_that_is_too_high_costs_space(world: World, collector: Mak
     made = await world.put([noise("a")])
     await set_refs(world, noise("a"), 5)
     await world.trash(made)
-    for pause in (DAY, DAY, WINDOW):
-        await world.clock.advance(pause)
-        await run(collector())
+    await collect_to_the_end(world, collector)
     assert len(await world.keys()) == 1
 
 
@@ -78,9 +82,7 @@ async def test_references_that_do_not_fit_their_row_are_quarantined(
     await set_refs(world, noise("twice"), 1)
     await world.sql.execute("DELETE FROM chunks WHERE hash = $1", name(noise("rowless")))
     await world.trash(made)
-    for pause in (DAY, DAY, WINDOW):
-        await world.clock.advance(pause)
-        counts = await run(collector())
+    counts = await collect_to_the_end(world, collector)
     assert counts.deleted_keys == 1
     rows = await world.sql.fetch("SELECT hash, released, refs FROM quarantine ORDER BY released")
     assert [tuple(row) for row in rows] == [
@@ -114,10 +116,10 @@ async def test_a_pass_clears_only_what_was_doomed_before_it_began(
     assert (await run(collector())).recounts == 1
 
 
-async def claim(world: World) -> list[bytes]:
+async def claim(world: World, *, marker_counter: int = 0) -> list[bytes]:
     life = await world.sql.fetchval("SELECT incarnation FROM gc_state")
     row = await world.catalog.fetch_row(
-        "doomed_claim", life, 0, world.clock.now(), 300.0, WINDOW, 1000, 900
+        "doomed_claim", life, marker_counter, world.clock.now(), 300.0, WINDOW, 1000, 900
     )
     assert row is not None
     hashes: list[bytes] = row["hashes"]
@@ -142,6 +144,19 @@ async def test_without_a_finished_recount_nothing_is_claimed(
     await collector().recount()
     assert await claim(world) == [name(noise("a"))]
     assert await claim(world) == [], "claimed already"
+
+
+async def test_a_cleared_key_is_claimed_no_sooner_than_the_window_ends(
+    world: World, collector: MakeCollector
+) -> None:
+    await doom(world, collector, [noise("a")])
+    await collector().recount()
+    await world.clock.advance(WINDOW - 1)
+    assert await claim(world) == []
+    await world.clock.advance(1)
+    with pytest.raises(DatabaseRestored):
+        await claim(world, marker_counter=1)
+    assert await claim(world) == [name(noise("a"))]
 
 
 async def test_a_doomed_key_that_is_in_use_stops_every_claim(
@@ -199,12 +214,11 @@ async def test_a_page_that_is_lost_is_noticed(
     await doom(world, collector, [noise("gone")])
     await world.put([noise("a")])
     await world.clock.advance(WINDOW + DAY)
-    real = references.manifest_pieces
 
-    async def none_at_all(*arguments: object, **named: object):  # type: ignore[no-untyped-def]
-        async for _ in real(*arguments, **named):  # type: ignore[arg-type]
-            return
-            yield
+    async def none_at_all(*_: object, **__: object) -> AsyncGenerator[references.ListPiece, None]:
+        nothing: tuple[references.ListPiece, ...] = ()
+        for piece in nothing:
+            yield piece
 
     monkeypatch.setattr(references, "manifest_pieces", none_at_all)
     await leave_upload(world, [noise("b")])

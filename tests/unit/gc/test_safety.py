@@ -1,6 +1,7 @@
 """Delays are at least the safe minimum, or somebody accepts the risk; leaping clocks are met."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from mediastore_gc.safety import ClockWatch, CollectionDelays
@@ -34,7 +35,7 @@ def test_the_minimum_itself_is_safe() -> None:
     ],
     ids=str,
 )
-def test_shorter_ones_need_consent(short: dict[str, int]) -> None:
+def test_shorter_ones_need_consent(short: dict[str, Any]) -> None:
     with pytest.raises(UnsafeDelays, match="--unsafe-delays"):
         CollectionDelays.from_settings(DEFAULTS, **short)
     given = CollectionDelays.from_settings(DEFAULTS, unsafe=True, **short)
@@ -43,8 +44,9 @@ def test_shorter_ones_need_consent(short: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("negative", ["revive_seconds", "recovery_window_seconds", "trash_seconds"])
 def test_consent_does_not_make_sense_of_nonsense(negative: str) -> None:
+    wrong: dict[str, Any] = {negative: -1}
     with pytest.raises(BadSettings):
-        CollectionDelays.from_settings(DEFAULTS, unsafe=True, **{negative: -1})
+        CollectionDelays.from_settings(DEFAULTS, unsafe=True, **wrong)
 
 
 def test_the_margin_outlasts_both_clocks() -> None:

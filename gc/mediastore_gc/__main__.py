@@ -1,0 +1,5 @@
+"""`python -m mediastore_gc`."""
+
+from mediastore_gc.cli import main
+
+main()

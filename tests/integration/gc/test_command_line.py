@@ -1,0 +1,155 @@
+"""The command as an operator meets it: real settings, a directory store, exit codes."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from mediastore.catalog.objects import trash_object
+from mediastore.catalog.pool import open_catalog
+from mediastore.catalog.tenants import create_tenant
+from mediastore.chunkstore.opening import open_chunk_store
+from mediastore.clock import SystemClock
+from mediastore.settings import Settings, load_settings
+from tests.collection_world import TENANT, noise, store_file
+
+TRY_OUT = (
+    "--unsafe-delays", "--trash-delay", "0", "--revive-delay", "0",
+    "--recovery-window", "0", "--recovery-margin", "0",
+)  # fmt: skip
+
+
+@pytest.fixture
+def config(dsn: str, tmp_path: Path) -> Path:
+    file = tmp_path / "mediastore.toml"
+    file.write_text(
+        f'[catalog]\ndsn = "{dsn}"\n'
+        f'[chunk_store]\ndriver = "directory"\ndirectory = "{tmp_path / "chunks"}"\n'
+    )
+    return file
+
+
+def command(config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "mediastore_gc", "--config", str(config), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def answer(config: Path, *arguments: str) -> Any:
+    done = command(config, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def upload_and_delete(settings: Settings) -> None:
+    clock = SystemClock()
+    async with (
+        open_catalog(settings.catalog, clock) as catalog,
+        open_chunk_store(settings.chunk_store, clock, CollectorRegistry()) as store,
+    ):
+        await create_tenant(catalog, TENANT)
+        made = await store_file(catalog, store, [noise("a", 5000), noise("b", 3000)])
+        assert await trash_object(catalog, TENANT, made.id) is not None
+
+
+def stored_files(config: Path) -> int:
+    return sum(path.is_file() for path in (config.parent / "chunks" / "chunks").rglob("*"))
+
+
+async def test_one_command_brings_the_bytes_back(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    assert stored_files(config) == 2
+    plan = answer(config, "plan")
+    assert (plan["nothing_to_do"], plan["stages"]["trash_waiting"]["count"]) == (True, 1)
+
+    dry = command(config, "run", "--once", *TRY_OUT)
+    assert dry.returncode == 0
+    assert dry.stdout.splitlines()[-1].endswith("'run --once --delete' does it.")
+    assert dry.stderr == ""
+    assert stored_files(config) == 2
+
+    done = answer(config, "run", "--once", "--delete", *TRY_OUT)
+    assert (done["deleted_keys"], done["deleted_bytes"]) == (2, 8000)
+    assert stored_files(config) == 0
+    status = answer(config, "status")
+    assert status["deleted_last_day_bytes"] == 8000
+    assert status["live"] == {"count": 0, "bytes": 0, "exact": True}
+    assert command(config, "status").returncode == 0
+
+
+async def test_short_windows_are_waited_for(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    short = [*TRY_OUT[:-4], "--recovery-window", "1", "--recovery-margin", "0"]
+    assert answer(config, "run", "--once", "--delete", *short)["deleted_keys"] == 2
+
+
+def test_short_delays_without_consent(config: Path) -> None:
+    done = command(config, "run", "--once", "--delete", "--revive-delay", "1")
+    assert done.returncode == 32
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("[unsafe_delays]\n")
+
+
+def test_pause_and_resume(config: Path) -> None:
+    assert command(config, "pause", "moving house").returncode == 0
+    refused = command(config, "run", "--once", "--delete")
+    assert (refused.returncode, refused.stderr.count("\n")) == (31, 1)
+    assert "moving house" in refused.stderr
+    assert "PAUSED: moving house" in command(config, "status").stdout
+    assert command(config, "resume").returncode == 0
+    assert command(config, "run", "--once", "--delete").returncode == 0
+
+
+def test_a_restored_database_and_the_way_out(config: Path) -> None:
+    folder = config.parent / "chunks"
+    assert answer(config, "recount")["finished"]
+    settings = load_settings(config)
+    assert settings.chunk_store.directory == folder
+    done = command(config, "reconcile", "--apply")
+    assert done.returncode == 0
+    assert answer(config, "plan")["nothing_to_do"]
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "mediastore.toml"
+    file.write_text('[catalog]\ndsn = "postgresql://nobody@127.0.0.1:9/none"\n')
+    done = command(file, "status")
+    assert done.returncode == 10
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+async def test_sigterm_ends_a_repeating_run(
+    config: Path, connection: "asyncpg.Connection[Any]"
+) -> None:
+    await upload_and_delete(load_settings(config))
+    await connection.execute(
+        "UPDATE objects SET deleted_at = '2020-01-01', purge_at = '2020-01-02'"
+    )
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config), "run", "--delete"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    finished = "SELECT count(finished_at) FROM gc_runs"
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(finished):  # noqa: ASYNC110  (another process)
+            await asyncio.sleep(0.05)
+        running.terminate()
+        _, errors = await running.communicate()
+    assert running.returncode == 0
+    assert errors == b""
