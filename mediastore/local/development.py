@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shlex
+import sys
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -142,6 +143,8 @@ def welcome(listening: Listening, key: str, folder: DataFolder) -> str:
     """What a developer needs to know, every command ready to be pasted."""
     url, key_file = listening.url, shlex.quote(str(folder.key))
     config = shlex.quote(str(folder.config))
+    # Where this was installed: `make run` activates no environment.
+    collector = shlex.quote(str(Path(sys.executable).with_name("mediastore-gc")))
     return f"""
 mediastore is running at {url} (Ctrl-C stops it)
 
@@ -160,11 +163,12 @@ Store something and read it back; paste this into another terminal:
 
 What collection would do (its delays are the safe ones: space comes back after days):
 
-  mediastore-gc --config {config} plan
+  {collector} --config {config} plan
 
-To watch it work at once, on data that you can lose: --unsafe-delays, with the environment's
-MEDIASTORE_COLLECTION__REVIVE_DELAY_SECONDS, …__RECOVERY_WINDOW_SECONDS and
-…__RECOVERY_MARGIN_SECONDS at 0.
+To watch deleted objects' space come back at once, on data that you can lose:
+
+  {collector} --config {config} run --once --delete --unsafe-delays \\
+    --trash-delay 0 --revive-delay 0 --recovery-window 0 --recovery-margin 0
 """
 
 
