@@ -52,6 +52,7 @@ class BodyReader:
         self._interruption: BodyEnd | None = None
         self._woken = False
         self.end: BodyEnd | None = None
+        self.settled = asyncio.Event()  # set when its request has stored, or given up, all it held
         self.received_bytes = 0
 
     async def read(self) -> bytes | None:
@@ -61,7 +62,7 @@ class BodyReader:
         if self.end is not None:
             return None
         if self._interruption is not None:
-            return self._finish(self._interruption)
+            return self._hand_over(self._interruption)
         if self._woken:
             self._woken = False
             return b""
@@ -71,10 +72,7 @@ class BodyReader:
         except TimeoutError:
             return self._after_timeout()
         except _LOSSES:
-            leftover = received_but_unread(self._stream)
-            self.end = BodyEnd.BROKEN
-            self.received_bytes += len(leftover)
-            return leftover or None
+            return self._hand_over(BodyEnd.BROKEN)
         finally:
             self._deadline = None
         if not piece:
@@ -103,11 +101,17 @@ class BodyReader:
 
     def _after_timeout(self) -> bytes | None:
         if self._interruption is not None:
-            return self._finish(self._interruption)
+            return self._hand_over(self._interruption)
         if self._woken:
             self._woken = False
             return b""
         return self._finish(BodyEnd.SLOW)
+
+    def _hand_over(self, end: BodyEnd) -> bytes | None:
+        """The body ends here; what the process has received of it is not lost."""
+        leftover = received_but_unread(self._stream)
+        self.received_bytes += len(leftover)
+        return self._finish(end, leftover or None)
 
     def _finish(self, end: BodyEnd, last: bytes | None = None) -> bytes | None:
         self.end = end

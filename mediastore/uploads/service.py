@@ -4,8 +4,9 @@ Owns who writes to an upload inside this process: a request that takes an upload
 request's body at once. Between processes only the epoch decides (INV-8).
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -36,6 +37,8 @@ from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import Received, Session
 
+HAND_OVER_SECONDS = 5.0  # a batch is stored in less, unless the store is slow
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -60,11 +63,11 @@ class Standing:
 
 
 class Uploads:
-    """The uploads of this process."""
+    """The uploads of this process. Bodies are found by tenant and id: nobody ends another's."""
 
     def __init__(self, parts: UploadParts) -> None:
         self.parts = parts
-        self._bodies: dict[UUID, BodyReader] = {}
+        self._bodies: dict[tuple[str, UUID], BodyReader] = {}
         self._stopping = False
 
     async def stop(self, _app: web.Application | None = None) -> None:
@@ -92,19 +95,25 @@ class Uploads:
         if draft.length == 0 and not ends_with_body:
             return await self.begin(draft)
         session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
-        return await self._receive(draft.id, session, stream, kept=False)
+        return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
     async def append(self, upload: Upload, stream: StreamReader) -> Standing:
         """The next part of an upload that this request has taken."""
         session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
-        return await self._receive(upload.id, session, stream, kept=True)
+        return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
+        Without an expected offset, an older request of this process first stores what it holds:
+        its client is asking where to resume, and a connection that broke silently is the usual
+        reason.
+
         A whole upload is finished on the way, a finishing one waited for (a while). Raises
         NotFound, Gone (finished and deleted since), OffsetMismatch, which takes nothing.
         """
+        if expected_offset is None:
+            await self._let_older_store((tenant, id_))
         upload = await take_upload(self.parts.catalog, tenant, id_, expected_offset=expected_offset)
         if upload is None:
             return Standing(None, await self._object(tenant, id_))
@@ -113,21 +122,16 @@ class Uploads:
             if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):
                 made = found
             return Standing(upload, made)
-        older = self._bodies.pop(id_, None)
-        if older is not None:
-            self.parts.metrics.uploads_taken_over.inc()
-            older.interrupt(BodyEnd.TAKEN)
+        self._interrupt((tenant, id_))
         return await self._finished_if_whole(upload)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
         """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that
         instead.
         """
-        body = self._bodies.pop(id_, None)
-        if body is not None:
-            body.interrupt(BodyEnd.TAKEN)
-        self.parts.hashes.forget(id_)
+        self._interrupt((tenant, id_))
         if await terminate_upload(self.parts.catalog, tenant, id_):
+            self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
             return
         await self._object(tenant, id_)
@@ -138,6 +142,22 @@ class Uploads:
         if idempotency_key is None:
             return None
         return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
+
+    def _interrupt(self, key: tuple[str, UUID]) -> BodyReader | None:
+        """End the older request's body, if one is being read; that body."""
+        older = self._bodies.pop(key, None)
+        if older is not None:
+            self.parts.metrics.uploads_taken_over.inc()
+            older.interrupt(BodyEnd.TAKEN)
+        return older
+
+    async def _let_older_store(self, key: tuple[str, UUID]) -> None:
+        """Wait, for a while, until an older request has stored what it holds."""
+        older = self._interrupt(key)
+        if older is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HAND_OVER_SECONDS):
+                    await older.settled.wait()
 
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole:
@@ -161,9 +181,9 @@ class Uploads:
         return found
 
     async def _receive(
-        self, id_: UUID, session: Session, stream: StreamReader, *, kept: bool
+        self, key: tuple[str, UUID], session: Session, stream: StreamReader, *, kept: bool
     ) -> Standing:
-        async with self._reading(id_, stream) as body:
+        async with self._reading(key, stream) as body:
             try:
                 received = await session.receive(body)
             except BadDigest:
@@ -174,17 +194,20 @@ class Uploads:
         return Standing(received.upload, received.object)
 
     @asynccontextmanager
-    async def _reading(self, id_: UUID, stream: StreamReader) -> AsyncIterator[BodyReader]:
+    async def _reading(
+        self, key: tuple[str, UUID], stream: StreamReader
+    ) -> AsyncIterator[BodyReader]:
         settings = self.parts.settings
         if self._stopping:
             raise ShuttingDown
         body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
-        self._bodies[id_] = body
+        self._bodies[key] = body
         try:
             yield body
         finally:
-            if self._bodies.get(id_) is body:
-                del self._bodies[id_]
+            body.settled.set()
+            if self._bodies.get(key) is body:
+                del self._bodies[key]
 
 
 _LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"

@@ -134,10 +134,6 @@ class Session:
 
     async def _end(self, body: BodyReader) -> Received:
         end = body.end or BodyEnd.WHOLE
-        if end is BodyEnd.TAKEN:
-            return Received(
-                end, 0 if self.upload is None else self.upload.offset, self.upload, None
-            )
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
             return Received(end, 0, None, None)
