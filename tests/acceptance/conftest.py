@@ -150,9 +150,8 @@ directory = "{folder / "chunks"}"
 
 
 def chunk_files(store: Path) -> list[Path]:
-    """Every file of a directory store that holds bytes of content, half-written ones included."""
-    tops = [*os.walk(store / "chunks"), *os.walk(store / "temporary")]
-    return [Path(top) / name for top, _, names in tops for name in names]
+    """Every file of a directory store that holds a chunk."""
+    return [Path(top) / name for top, _, names in os.walk(store / "chunks") for name in names]
 
 
 def stored_bytes(store: Path) -> int:

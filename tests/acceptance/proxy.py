@@ -13,12 +13,16 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 class BreakingProxy:
     """Passes bytes on to `target`. While `allowance_bytes` is set, a connection is reset after that
-    many bytes from its client; the next connection has the whole allowance again.
+    many bytes from its client; the next connection has the whole allowance again. While
+    `stall_bytes` is set, a connection passes nothing more after that many; `stalled` tells.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.allowance_bytes: int | None = None
+        self.stall_bytes: int | None = None
+        self.stalled = threading.Event()
+        self._closing = threading.Event()
         self.resets = 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -36,6 +40,7 @@ class BreakingProxy:
             _reset(opened)
 
     def close(self) -> None:
+        self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -82,6 +87,10 @@ class BreakingProxy:
                 passed += len(piece)
                 if counted and self.allowance_bytes is not None and passed > self.allowance_bytes:
                     self.resets += 1
+                    break
+                if counted and self.stall_bytes is not None and passed > self.stall_bytes:
+                    self.stalled.set()
+                    self._closing.wait()
                     break
                 sink.sendall(piece)
             else:

@@ -1,0 +1,239 @@
+"""The clients that real applications use: tuspy, tus-js-client, curl."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from tests.acceptance.client import id_of, read_to_end
+from tests.acceptance.content import MIB, content
+from tests.acceptance.proxy import BreakingProxy
+from tests.acceptance.server import Server
+from tests.acceptance.test_crashes import wait_until_received
+
+CLIENTS = Path(__file__).parent / "clients"
+TIMEOUT_SECONDS = 60
+
+Uploader = Callable[..., subprocess.Popen[str]]
+
+
+def tuspy() -> list[str]:
+    return [sys.executable, str(CLIENTS / "tuspy_upload.py")]
+
+
+def tus_js() -> list[str]:
+    node = shutil.which("node")
+    assert node, "this test needs node"
+    assert (CLIENTS / "node_modules").is_dir(), f"run `npm ci` in {CLIENTS}"
+    return [node, str(CLIENTS / "tus_js_upload.mjs")]
+
+
+@pytest.fixture(params=[tuspy, pytest.param(tus_js, marks=pytest.mark.full)])
+def start_upload(request: pytest.FixtureRequest, folder: Path) -> Uploader:
+    """Starts a client on a file; `through` is a proxy, `storage` remembers for a resume."""
+    command: list[str] = request.param()
+
+    def start(
+        server: Server,
+        file: Path,
+        *,
+        through: str = "",
+        storage: str = "urls",
+        patch_bytes: int = 0,
+    ) -> subprocess.Popen[str]:
+        endpoint = f"{through or server.url}/v1/uploads"
+        arguments = [endpoint, server.key, str(file), str(folder / storage), str(patch_bytes)]
+        return subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    return start
+
+
+def write(folder: Path, size: int, seed: int) -> Path:
+    path = folder / f"file-{seed}.bin"
+    path.write_bytes(content(size, seed))
+    return path
+
+
+def finished(uploading: subprocess.Popen[str]) -> str:
+    """The URL that a client prints when it has uploaded everything."""
+    try:
+        out, err = uploading.communicate(timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        uploading.kill()
+        raise AssertionError(f"the client did not end\n{uploading.communicate()[1]}") from None
+    assert uploading.returncode == 0, err
+    return out.strip()
+
+
+def assert_stored(server: Server, upload: str, file: Path) -> None:
+    """What is served is the file, under the name that `b3sum` gives it."""
+    data = file.read_bytes()
+    made = server.client().get(f"/v1/objects/{id_of(upload)}").json()
+    assert made["blob"] == blake3(data).hexdigest()
+    assert (made["name"], made["content_type"]) == (file.name, "image/x-test")
+    assert server.client().content(made["id"]) == data
+
+
+@pytest.mark.parametrize("patch_bytes", [0, 100_000])
+def test_several_files_at_once(
+    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+) -> None:
+    files = [write(folder, size, seed) for seed, size in enumerate([0, 1, 65_537, 3 * MIB])]
+    files.append(write(folder, 3 * MIB, 3))  # and one of them twice
+    uploading = [
+        start_upload(server, file, storage=f"urls-{number}", patch_bytes=patch_bytes)
+        for number, file in enumerate(files)
+    ]
+    uploads = [finished(one) for one in uploading]
+    assert len(set(uploads)) == len(uploads)
+    for upload, file in zip(uploads, files, strict=True):
+        assert_stored(server, upload, file)
+
+
+@pytest.mark.parametrize("patch_bytes", [0, 500_000])
+def test_a_client_that_was_killed_resumes(
+    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+) -> None:
+    file = write(folder, 6 * MIB, 1)
+    with BreakingProxy(server.client().address) as proxy:
+        proxy.stall_bytes = 2 * MIB if patch_bytes == 0 else 300_000
+        first = start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes)
+        assert proxy.stalled.wait(TIMEOUT_SECONDS)
+        first.kill()
+        first.communicate()
+        proxy.stall_bytes = None
+        proxy.reset_all()
+        second = start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes)
+        upload = finished(second)
+    assert_stored(server, upload, file)
+    created = server.log().count('"POST"')
+    assert created == 1, "it resumed, it did not begin again"
+
+
+@pytest.mark.parametrize("patch_bytes", [0, 900_000])
+def test_a_connection_that_is_cut_again_and_again(
+    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+) -> None:
+    file = write(folder, 4 * MIB, 1)
+    with BreakingProxy(server.client().address) as proxy:
+        proxy.allowance_bytes = 700_000
+        upload = finished(start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes))
+        assert proxy.resets >= 3
+    assert_stored(server, upload, file)
+
+
+def test_a_connection_that_went_silent_costs_nothing(server: Server) -> None:
+    """A phone that changes networks: the old connection stays open and says nothing; the client
+    asks on a new one and goes on behind the last byte that arrived.
+    """
+    client = server.client()
+    size, sent = 4 * MIB, MIB + 4321
+    data = content(size)
+    upload = client.create(size)
+    with client.socket() as silent:
+        silent.sendall(client.head_of_patch(upload, 0, size) + data[:sent])
+        wait_until_received(server, sent)
+        assert client.offset(upload) == sent
+        assert read_to_end(silent).startswith(b"HTTP/1.1 409 ")
+    assert client.patch(upload, sent, data[sent:]).offset == size
+    assert client.content(id_of(upload)) == data
+
+
+# curl
+
+
+def curl(server: Server, *arguments: str, data: bytes | None = None) -> bytes:
+    program = shutil.which("curl")
+    assert program, "this test needs curl"
+    command = [program, "-sS", "--fail-with-body", "-H", f"Authorization: Bearer {server.key}"]
+    ran = subprocess.run(
+        [*command, *arguments],
+        input=data,
+        capture_output=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def header(answer: bytes, name: str) -> str:
+    """A header of the last answer in curl's `-i` or `-I` output."""
+    found = ""
+    for line in answer.decode("latin-1").splitlines():
+        key, _, value = line.partition(":")
+        if key.lower() == name:
+            found = value.strip()
+    return found
+
+
+@pytest.mark.full
+def test_curl_posts_and_reads_ranges(server: Server, folder: Path) -> None:
+    import json
+
+    file = write(folder, 3 * MIB, 1)
+    data = file.read_bytes()
+    answers = [
+        curl(server, "--data-binary", f"@{file}", f"{server.url}/v1/objects?name=a.bin"),
+        curl(server, "-X", "POST", "-T", str(file), f"{server.url}/v1/objects"),
+        curl(server, "-X", "POST", "-T", "-", f"{server.url}/v1/objects", data=data),  # chunked
+    ]
+    content_url = ""
+    for answer in answers:
+        made = json.loads(answer)
+        assert (made["size"], made["blob"]) == (len(data), blake3(data).hexdigest())
+        content_url = f"{server.url}/v1/objects/{made['id']}/content"
+        assert curl(server, content_url) == data
+    for range_, part in [
+        ("0-0", data[:1]),
+        ("1000000-1999999", data[1_000_000:2_000_000]),
+        ("3000000-", data[3_000_000:]),
+        ("-5", data[-5:]),
+    ]:
+        assert curl(server, "-r", range_, content_url) == part
+    partial = folder / "partial"
+    partial.write_bytes(data[:1_234_567])
+    curl(server, "-C", "-", "-o", str(partial), content_url)
+    assert partial.read_bytes() == data
+    etag = header(curl(server, "-I", content_url), "etag")
+    not_modified = curl(server, "-i", "-H", f"If-None-Match: {etag}", content_url)
+    assert not_modified.startswith(b"HTTP/1.1 304 ")
+
+
+@pytest.mark.full
+def test_curl_speaks_tus_by_hand(server: Server, folder: Path) -> None:
+    file = write(folder, 2 * MIB, 1)
+    data = file.read_bytes()
+    tus = ("-H", "Tus-Resumable: 1.0.0")
+    patch = (*tus, "-X", "PATCH", "-H", "Content-Type: application/offset+octet-stream")
+    metadata = "Upload-Metadata: filename ZmlsZS0xLmJpbg==,filetype aW1hZ2UveC10ZXN0"
+    create = ("-X", "POST", "-H", f"Upload-Length: {len(data)}", "-H", metadata)
+    created = curl(server, "-i", *tus, *create, f"{server.url}/v1/uploads")
+    upload = server.url + header(created, "location")
+    half = len(data) // 2
+    for start, end in ((0, half), (half, len(data))):
+        offset = header(curl(server, *tus, "-I", upload), "upload-offset")
+        assert offset == str(start)
+        body = ("--data-binary", "@-", "-H", f"Upload-Offset: {offset}", upload)
+        answer = curl(server, "-i", *patch, *body, data=data[start:end])
+        assert header(answer, "upload-offset") == str(end)
+    assert_stored(server, upload, file)
+
+
+def test_parallel_uploads_of_one_process(server: Server) -> None:
+    """Many small files at once, half of them alike, on connections of their own."""
+    client = server.client()
+
+    def one(number: int) -> tuple[int, str]:
+        return number % 20, str(client.made(content(40_000, seed=number % 20))["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        for seed, id_ in pool.map(one, range(40)):
+            assert client.content(id_) == content(40_000, seed=seed)
