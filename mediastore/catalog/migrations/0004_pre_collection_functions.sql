@@ -2,12 +2,13 @@
 -- transaction; several collectors share the work with SKIP LOCKED.
 -- catalog_clock() is read into a variable before it is compared with a column: compared with a volatile
 -- function, an index cannot be used as a range and every row that is not due yet would be read.
+-- Batches are small and tables large: no sequential scans, whatever a table was like when it was analysed.
 
 -- Trash whose time has come: object rows go, their blobs' refs with them; a blob at zero becomes garbage.
 -- p_trash_seconds, where given, overrides the tenants' policy (for trying things out).
 CREATE FUNCTION trash_purge_v1(p_limit integer, p_trash_seconds bigint)
 RETURNS TABLE (objects bigint, garbage_blobs bigint, garbage_bytes bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_ids uuid[];
@@ -50,7 +51,7 @@ END $$;
 -- transactions of their own) and are passed over here, so that they hold nobody up.
 CREATE FUNCTION garbage_remove_v1(p_limit integer, p_revive_seconds bigint)
 RETURNS TABLE (blobs bigint, bytes bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_blobs bytea[];
@@ -93,7 +94,7 @@ END $$;
 -- dooms its key (INV-4). References that do not fit their row are quarantined: that costs space, never bytes.
 CREATE FUNCTION references_release_v1(p_entries integer)
 RETURNS TABLE (entries bigint, doomed_keys bigint, doomed_bytes bigint, quarantined bigint)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_ids bigint[] := '{}';
@@ -183,7 +184,7 @@ CREATE FUNCTION doomed_claim_v1(
     p_incarnation uuid, p_marker_counter bigint, p_host_time timestamptz, p_skew_max_seconds double precision,
     p_window_seconds bigint, p_limit integer, p_claim_timeout_seconds integer
 ) RETURNS TABLE (counter bigint, kept bigint, hashes bytea[], generations bigint[], sizes integer[])
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     v_state gc_state := collector_lock_v1(p_incarnation, p_host_time, p_skew_max_seconds);
@@ -244,7 +245,7 @@ END $$;
 
 -- The store has deleted these keys: their rows go. Fewer than were asked for: another collector was quicker.
 CREATE FUNCTION doomed_forget_v1(p_hashes bytea[], p_generations bigint[]) RETURNS bigint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_forgotten bigint;
 BEGIN
