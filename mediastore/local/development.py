@@ -15,8 +15,8 @@ import contextlib
 import json
 import os
 import shlex
-import sys
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
