@@ -16,7 +16,7 @@ from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk, Upl
 from mediastore.chunkstore.keys import chunk_key, new_generation
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.content.hashing import name_chunk
-from mediastore.errors import ChunkChanged
+from mediastore.errors import ChunkChanged, Unavailable
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.cutting import NamedChunk
 
@@ -93,9 +93,12 @@ class BatchStore:
         if len(missing) == 1:
             await self._put(by_hash[missing[0].hash], missing[0])
         elif missing:
-            async with asyncio.TaskGroup() as puts:
-                for seen in missing:
-                    puts.create_task(self._put(by_hash[seen.hash], seen))
+            try:
+                async with asyncio.TaskGroup() as puts:
+                    for seen in missing:
+                        puts.create_task(self._put(by_hash[seen.hash], seen))
+            except ExceptionGroup as failed:
+                raise _telling(failed.exceptions) from failed
         for seen in intended:
             if seen.stored and not seen.damaged:
                 self._metrics.dedup_chunk_hits.inc()
@@ -121,3 +124,8 @@ class BatchStore:
         except MissingKey:
             return False
         return (await asyncio.to_thread(name_chunk, stored)).hash == hash_
+
+
+def _telling(errors: Sequence[Exception]) -> Exception:
+    """Of the PUTs that failed together, the error to act on: "try again" only if all say so."""
+    return next((error for error in errors if not isinstance(error, Unavailable)), errors[0])
