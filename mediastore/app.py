@@ -1,7 +1,7 @@
 """The application: every part in the order in which it is opened, every route, every middleware.
 
-A part that cannot be opened ends the start with its error. Once running, a part that fails makes requests fail
-with its stable code (503), and the next request that needs it tries again.
+A part that cannot be opened ends the start with its error. Once running, a part that fails makes
+requests fail with its stable code (503), and the next request that needs it tries again.
 """
 
 from collections.abc import AsyncIterator

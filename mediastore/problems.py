@@ -1,6 +1,8 @@
-"""Errors as `application/problem+json` (RFC 9457) with a stable `code`: one middleware renders them all.
+"""Errors as `application/problem+json` (RFC 9457) with a stable `code`: one middleware renders them
+all.
 
-What is not a MediastoreError is logged with its traceback and told to the client as `internal` only.
+What is not a MediastoreError is logged with its traceback and told to the client as `internal`
+only.
 """
 
 import json
@@ -21,6 +23,7 @@ from mediastore.errors import (
     TooLarge,
     Unauthorized,
 )
+from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +37,9 @@ _ROUTER_ERRORS: dict[int, type[MediastoreError]] = {
     411: BadLength,
     413: TooLarge,
 }
-# A body that is still coming is read and thrown away for a while, so that the client reads the answer
-# instead of a reset; more than this is not worth the wait and the connection is closed after the answer.
+# A body that is still coming is read and thrown away for a while, so that the client reads the
+# answer instead of a reset; more than this is not worth the wait and the connection is closed after
+# the answer.
 UNREAD_BODY_MAX_BYTES = 256 * 1024
 
 
@@ -72,14 +76,14 @@ async def render_problems(request: web.Request, handler: Handler) -> web.StreamR
     """A middleware that does nothing but `answer_error`."""
     try:
         return await handler(request)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (this is where all of them end)
         return answer_error(request, error)
 
 
 def answer_error(request: web.Request, error: Exception) -> web.StreamResponse:
     """The answer for what a handler raised; anything unexpected becomes `internal`.
 
-    Raises what is no error to tell: the client has gone, or aiohttp's own redirects.
+    Raises aiohttp's redirects, which are no errors.
     """
     if isinstance(error, MediastoreError):
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -88,7 +92,7 @@ def answer_error(request: web.Request, error: Exception) -> web.StreamResponse:
     elif isinstance(error, web.HTTPException):
         response = _from_aiohttp(error)
     elif isinstance(error, ConnectionError) and _client_has_gone(request):
-        raise error
+        return web.Response(status=CLIENT_CLOSED_STATUS)  # there is nobody to write it to
     else:
         log.error("request_crashed", path=request.path, exc_info=error)
         response = problem_response(MediastoreError())

@@ -1,7 +1,9 @@
-"""`python -m bench.origin`: GETs of one file at a time, warm, keep-alive, by wrk; servers take turns.
+"""`python -m bench.origin`: GETs of one file at a time, warm, keep-alive, by wrk; servers take
+turns.
 
-Each server has the machine to itself while it is measured, the rounds alternate so that drift hits all of
-them, and the median of the rounds is shown. Needs wrk and nginx. Writes its section of docs/performance.md.
+Each server has the machine to itself while it is measured, the rounds alternate so that drift hits
+all of them, and the median of the rounds is shown. Needs wrk and nginx. Writes its section of
+docs/performance.md.
 """
 
 import argparse
@@ -128,10 +130,10 @@ def _section(
 
 `python -m bench.origin`. {machine()}. wrk, one thread, keep-alive,
 {", ".join(f"{case.connections} connections at {case.file}" for case in cases)}; {rounds} rounds of
-{seconds} s each in alternation, medians. mediastore with its default settings, access log and metrics
-on; the bare handler is aiohttp on uvloop that returns the same bytes and does nothing else; nginx has
-one worker, sendfile and its access log on. wrk runs on the same machine and takes part of it. What is
-to be reached is in brackets.
+{seconds} s each in alternation, medians. mediastore with its default settings, access log and
+metrics on; the bare handler is aiohttp on uvloop that returns the same bytes and does nothing else;
+nginx has one worker, sendfile and its access log on. wrk runs on the same machine and takes part of
+it. What is to be reached is in brackets.
 
 {table(head, rows)}
 """

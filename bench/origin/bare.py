@@ -1,4 +1,4 @@
-"""The bare handler: aiohttp on uvloop returning bytes from memory, with no log, no metrics, no headers to think of."""
+"""The bare handler: aiohttp on uvloop returning bytes from memory; no log, no metrics."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The three servers on the same files: mediastore, a bare aiohttp handler, nginx; each one process that serves."""
+"""The three servers on the same files: mediastore, a bare aiohttp handler, nginx."""
 
 import asyncio
 import json

@@ -1,7 +1,8 @@
 """API keys to tenants, believed for a few seconds.
 
-A key is looked up by the BLAKE3 of its 256 random bits, so neither the cache nor the database compares
-secrets. A missing key, a malformed one, an unknown one and a revoked one get the same answer.
+A key is looked up by the BLAKE3 of its 256 random bits, so neither the cache nor the database
+compares secrets. A missing key, a malformed one, an unknown one and a revoked one get the same
+answer.
 """
 
 from collections import OrderedDict
@@ -35,10 +36,10 @@ class Authenticator:
         self._cache: OrderedDict[bytes, _Believed] = OrderedDict()
 
     async def tenant(self, request: web.Request) -> Tenant:
-        """The tenant whose valid key the request carries. Raises Unauthorized, CatalogUnavailable."""
+        """The tenant of the request's valid key. Raises Unauthorized, CatalogUnavailable."""
         secret = _bearer(request.headers.get("Authorization"))
         if secret is None:
-            raise Unauthorized()
+            raise Unauthorized
         digest = secret_hash(secret)
         believed = self._cache.get(digest)
         now = self._clock.monotonic()
@@ -47,7 +48,7 @@ class Authenticator:
         tenant = await find_tenant_by_secret(self._catalog, secret)
         if tenant is None:
             self._cache.pop(digest, None)
-            raise Unauthorized()
+            raise Unauthorized
         self._cache[digest] = _Believed(tenant, now + CACHE_SECONDS)
         self._cache.move_to_end(digest)
         while len(self._cache) > CACHE_ENTRIES_MAX:

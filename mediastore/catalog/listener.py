@@ -1,8 +1,8 @@
 """LISTEN on a connection of its own, for as long as the process lives.
 
-A notification that is sent while the connection is down is lost, so `on_lost` is called at once when
-it breaks and `on_listening` only when LISTEN is in force again: between the two, nothing may be
-believed that a notification could have revoked.
+A notification that is sent while the connection is down is lost, so `on_lost` is called at once
+when it breaks and `on_listening` only when LISTEN is in force again: between the two, nothing may
+be believed that a notification could have revoked.
 """
 
 import asyncio

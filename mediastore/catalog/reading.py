@@ -78,5 +78,5 @@ async def find_chunks(
 
 
 async def mark_damaged(catalog: Catalog, hash_: bytes, generation: int) -> bool:
-    """Mark this copy, and no other, so that it is no dedup hit any more; False if it was already."""
+    """Mark this copy, and no other: it is no dedup hit any more. False if it was marked already."""
     return await catalog.fetch_value("chunk_mark_damaged", hash_, generation) is not None

@@ -1,5 +1,6 @@
-"""Which tenant may read what (INV-10), believed for `allowed_cache_seconds` and not longer than a delete takes
-to be told: a notification drops what it names at once, and while notifications cannot arrive nothing is believed.
+"""Which tenant may read what (INV-10), believed for `allowed_cache_seconds` and not longer than a
+delete takes to be told: a notification drops what it names at once, and while notifications cannot
+arrive nothing is believed.
 
 What may not be read is never remembered: the next upload may allow it.
 """
@@ -28,7 +29,7 @@ _PAYLOAD_PARTS = 3
 
 
 class AllowedReads:
-    """Answers from memory where it may, from the catalog otherwise; one question at a time for each key."""
+    """Answers from memory where it may, else from the catalog; one question at a time for a key."""
 
     def __init__(self, catalog: Catalog, clock: Clock, settings: DeliverySettings) -> None:
         self._catalog = catalog
@@ -95,7 +96,7 @@ class AllowedReads:
         self.forget(*parts)
 
     def forget(self, tenant: str, id_: str, blob: str) -> None:
-        """This object was deleted or changed: ask again, and do not believe what is being asked now."""
+        """This was deleted or changed: ask again, and do not believe what is being asked now."""
         for key in ((_OBJECT, tenant, id_), (_BLOB, tenant, blob)):
             self._believed.pop(key, None)
             self._asking.pop(key, None)

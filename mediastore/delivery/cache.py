@@ -1,8 +1,10 @@
-"""Verified chunks that are kept for the next reader: bounded in bytes, least recently used go first.
+"""Verified chunks that are kept for the next reader: bounded in bytes, least recently used go
+first.
 
-A chunk that is being sent is pinned: its memory would not come free by forgetting it, so it stays and stays
-counted. At most `PINNED_SHARE_MAX` of the limit can be pinned, so slow readers of many chunks cannot take the
-cache away from everybody else; beyond that, readers hold chunks under the memory budget.
+A chunk that is being sent is pinned: its memory would not come free by forgetting it, so it stays
+and stays counted. At most `PINNED_SHARE_MAX` of the limit can be pinned, so slow readers of many
+chunks cannot take the cache away from everybody else; beyond that, readers hold chunks under the
+memory budget.
 """
 
 from collections import OrderedDict

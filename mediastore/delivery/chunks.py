@@ -1,10 +1,10 @@
 """Verified chunks for readers: from the cache, from a fetch that is under way, or from the store.
 
-However many readers ask for a chunk at once, it is fetched once (single flight), and a reader that goes away
-takes nothing from the others. Every byte here is counted once: by the cache while it is there, otherwise by
-the memory budget. A chunk that the cache has no room for and whose readers are slow is written to an unlinked
-file, all its readers go on from there, and its memory is given back: after `spool_after_seconds`, or as soon as
-somebody waits for memory.
+However many readers ask for a chunk at once, it is fetched once (single flight), and a reader that
+goes away takes nothing from the others. Every byte here is counted once: by the cache while it is
+there, otherwise by the memory budget. A chunk that the cache has no room for and whose readers are
+slow is written to an unlinked file, all its readers go on from there, and its memory is given back:
+after `spool_after_seconds`, or as soon as somebody waits for memory.
 """
 
 import asyncio
@@ -194,7 +194,8 @@ class Chunks:
         try:
             if not reservation.held_bytes:
                 await reservation.grow(place.size)
-            # More may be pinned than the cache allows: then the chunk is there, but not for pinning.
+            # More may be pinned than the cache allows: then the chunk is there, but not for
+            # pinning.
             data = self._cache.take_out(place.hash) or await self._fetch(place)
         except BaseException:
             reservation.close()

@@ -1,7 +1,7 @@
 """Preconditions in the order of RFC 9110, section 13.2.2.
 
-Content under one URL never changes here, so Last-Modified is a strong validator as well (8.8.2.2): it
-did not change twice during the second that it names.
+Content under one URL never changes here, so Last-Modified is a strong validator as well (8.8.2.2):
+it did not change twice during the second that it names.
 """
 
 import re
@@ -47,16 +47,17 @@ def evaluate(headers: CIMultiDictProxy[str], validators: Validators, *, now: dat
     if "If-Match" in headers:
         if not _matches(headers.getall("If-Match"), validators.tag, weak=False):
             return Outcome.FAILED
-    elif (date := parse_date(headers.get("If-Unmodified-Since"), now=now)) is not None:
-        if validators.modified > date:
+    else:
+        date = parse_date(headers.get("If-Unmodified-Since"), now=now)
+        if date is not None and validators.modified > date:
             return Outcome.FAILED
     if "If-None-Match" in headers:
         if _matches(headers.getall("If-None-Match"), validators.tag, weak=True):
             return Outcome.NOT_MODIFIED
-    elif (
-        date := parse_date(headers.get("If-Modified-Since"), now=now)
-    ) is not None and validators.modified <= date:
-        return Outcome.NOT_MODIFIED
+    else:
+        date = parse_date(headers.get("If-Modified-Since"), now=now)
+        if date is not None and validators.modified <= date:
+            return Outcome.NOT_MODIFIED
     return Outcome.PROCEED
 
 

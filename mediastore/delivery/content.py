@@ -1,8 +1,8 @@
 """A read, from the question whether it is allowed to its last byte.
 
-The order: allowed (INV-10), preconditions, range, the first chunk verified (INV-9), and only then a status line.
-So whatever is wrong by then is told as a problem; what goes wrong later ends the connection before any byte of a
-chunk that is not whole and verified.
+The order: allowed (INV-10), preconditions, range, the first chunk verified (INV-9), and only then a
+status line. So whatever is wrong by then is told as a problem; what goes wrong later ends the
+connection before any byte of a chunk that is not whole and verified.
 """
 
 from dataclasses import dataclass
@@ -75,6 +75,20 @@ class Delivery:
                 wanted.content_range(readable.size).encode(),
             )
         answer = self._answer(request, status)
+        try:
+            return await self._send_content(request, answer, block, readable, start, end)
+        except ConnectionError:
+            return answer.give_up()
+
+    async def _send_content(
+        self,
+        request: web.Request,
+        answer: Answer,
+        block: bytes,
+        readable: Readable,
+        start: int,
+        end: int,
+    ) -> web.StreamResponse:
         if request.method == hdrs.METH_HEAD or start == end:
             return await answer.send_whole(block)
         if end - start <= SMALL_BODY_BYTES:
@@ -82,7 +96,7 @@ class Delivery:
             data = self.parts.chunks.peek(readable.blob)
             if data is not None:
                 self.metrics.bytes_sent.inc(end - start)
-                return await answer.send_whole(block, data if wanted is None else data[start:end])
+                return await answer.send_whole(block, data[start:end])
         return await self._stream(answer, block, readable, start, end)
 
     def _answer(self, request: web.Request, status: int) -> Answer:
@@ -104,7 +118,7 @@ class Delivery:
             return Outcome.PROCEED
         outcome = evaluate(headers, lines.validators, now=self.clock.now())
         if outcome is Outcome.FAILED:
-            raise PreconditionFailed()
+            raise PreconditionFailed
         return outcome
 
     def _range(
@@ -143,9 +157,6 @@ class Delivery:
                 piece = None if reader is None else await reader.next()
         except MediastoreError as error:
             log.error("answer_broken_off", code=error.code, detail=error.detail)
-            return answer.break_off()
-        except ConnectionError as error:
-            log.debug("reader_gone", detail=str(error))
             return answer.break_off()
         return answer.finish()
 

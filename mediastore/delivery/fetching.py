@@ -1,8 +1,9 @@
 """One chunk from the store, whole and verified, or not at all (INV-9).
 
-A copy that does not have its hash is read a second time, and only then marked: the first read may have been
-damaged on its way. A process that marks much is more likely to be broken itself (memory, a wrong mount) than the
-store is, so after `MARKS_MAX` marks within `MARKS_WINDOW_SECONDS` it marks no more and says so on /readyz.
+A copy that does not have its hash is read a second time, and only then marked: the first read may
+have been damaged on its way. A process that marks much is more likely to be broken itself (memory,
+a wrong mount) than the store is, so after `MARKS_MAX` marks within `MARKS_WINDOW_SECONDS` it marks
+no more and says so on /readyz.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ class VerifiedStore:
         Raises ContentDamaged (after marking the copy), ContentMissing, ChunkStoreUnavailable.
         """
         if place.generation is None:
-            raise ContentMissing()
+            raise ContentMissing
         key = chunk_key(place.hash, place.generation)
         data = await self._read(key)
         if await _is_named(data, place):
@@ -55,7 +56,7 @@ class VerifiedStore:
         self._metrics.chunks_damaged.inc()
         log.error("chunk_damaged", key=key, size=len(data), expected=place.size)
         await self._mark(place, place.generation)
-        raise ContentDamaged()
+        raise ContentDamaged
 
     async def confirm_missing(self, place: ChunkPlace) -> None:
         """To be called when a fresh manifest still names a copy that is not there: mark it.
@@ -76,7 +77,7 @@ class VerifiedStore:
         try:
             return await self._store.get(key)
         except MissingKey:
-            raise ContentMissing() from None
+            raise ContentMissing from None
 
     async def _mark(self, place: ChunkPlace, generation: int) -> None:
         if self._marks_stopped():

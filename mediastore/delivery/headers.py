@@ -1,7 +1,8 @@
 """The headers of content, rendered once for each thing that may be read.
 
-What a browser could run in our origin's name is never shown inline: nosniff on everything, and outside of an
-allow-list of types that only draw or play, `attachment` and a sandboxing Content-Security-Policy.
+What a browser could run in our origin's name is never shown inline: nosniff on everything, and
+outside of an allow-list of types that only draw or play, `attachment` and a sandboxing
+Content-Security-Policy.
 """
 
 import re
@@ -55,7 +56,7 @@ _ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187, attr-char, beside letters and digits
 
 @dataclass(frozen=True, slots=True)
 class HeaderLines:
-    """Rendered header lines, each with its CRLF, without status line, Date, Connection and lengths."""
+    """Rendered header lines, each with its CRLF: without Date, Connection and lengths."""
 
     validators: Validators
     content: bytes

@@ -1,8 +1,9 @@
-"""Where a blob's bytes are: its chunks' places, asked of the catalog by byte offset and remembered if few.
+"""Where a blob's bytes are: its chunks' places, asked of the catalog by byte offset and remembered
+if few.
 
-A place may be out of date in one respect only, the generation: which bytes are where never changes, since every
-chunk is checked against the hash that the place names (INV-9). So a copy that is not found is asked for again with
-`fresh`, and nothing else needs to expire.
+A place may be out of date in one respect only, the generation: which bytes are where never changes,
+since every chunk is checked against the hash that the place names (INV-9). So a copy that is not
+found is asked for again with `fresh`, and nothing else needs to expire.
 """
 
 from collections import OrderedDict

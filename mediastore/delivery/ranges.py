@@ -1,8 +1,9 @@
-"""The Range header (RFC 9110, section 14): one range of bytes is served, everything else is ignored.
+"""The Range header (RFC 9110, section 14): one range of bytes is served, everything else is
+ignored.
 
 A server may ignore Range (14.2), and does here for other units, several ranges, ranges that are not
-valid, and on empty content, which has no byte to name in Content-Range. A valid range that lies past the
-end is refused.
+valid, and on empty content, which has no byte to name in Content-Range. A valid range that lies
+past the end is refused.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Something that may be read: its blob, its size and its headers, rendered once for each file name."""
+"""Something that may be read: blob, size, and headers rendered once for each file name."""
 
 from dataclasses import dataclass, field
 

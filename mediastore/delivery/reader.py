@@ -1,7 +1,8 @@
-"""The bytes `start` to `end` of a blob as verified chunks, in order, with the next ones fetched ahead.
+"""The bytes `start` to `end` of a blob as verified chunks, in order, with the next ones fetched
+ahead.
 
-INV-9: a chunk is handed out only whole and verified. A reader waits for memory only while it holds none, and
-reads ahead only into memory that is free, so readers cannot block each other for good.
+INV-9: a chunk is handed out only whole and verified. A reader waits for memory only while it holds
+none, and reads ahead only into memory that is free, so readers cannot block each other for good.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ class ReaderParts:
 
 
 class BlobReader:
-    """One pass over a part of a blob; an async context manager that lets go of everything at its end."""
+    """One pass over a part of a blob; its end as a context manager lets go of everything."""
 
     def __init__(self, parts: ReaderParts, blob: bytes, size: int, start: int, end: int) -> None:
         self._parts = parts
@@ -63,7 +64,8 @@ class BlobReader:
     async def next(self) -> Piece | None:
         """The next bytes, held until the next call; None at the end.
 
-        Raises Overloaded, ContentDamaged, ContentMissing, CatalogUnavailable, ChunkStoreUnavailable.
+        Raises Overloaded, ContentDamaged, ContentMissing, CatalogUnavailable,
+        ChunkStoreUnavailable.
         """
         self._release()
         if self._offset >= self._end:

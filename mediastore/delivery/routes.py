@@ -1,8 +1,8 @@
 """The URLs of content, and the resources behind them.
 
-`/v1/objects/{id}/content` needs the tenant's key. `/media/{tenant}/{blob}/{filename}` is for the CDN: open for
-tenants whose policy is public, and to the tenant's own key. What is not there and what is not allowed get the same
-404, so that knowing a hash tells nothing (INV-10).
+`/v1/objects/{id}/content` needs the tenant's key. `/media/{tenant}/{blob}/{filename}` is for the
+CDN: open for tenants whose policy is public, and to the tenant's own key. What is not there and
+what is not allowed get the same 404, so that knowing a hash tells nothing (INV-10).
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from mediastore.errors import NotFound
 
 
 def add_routes(app: web.Application) -> None:
-    """Serve content; to be called after the context that opens catalog and chunk store was added."""
+    """Serve content; to be called after the contexts of catalog and chunk store were added."""
     app.cleanup_ctx.append(_delivery)
     app.router.add_get("/v1/objects/{id}/content", object_content)
     app.router.add_get("/media/{tenant}/{blob}/{filename}", media)
@@ -48,7 +48,7 @@ async def object_content(request: web.Request) -> web.StreamResponse:
     tenant = await app[AUTHENTICATOR].tenant(request)
     readable = await delivery.allowed.object(tenant.id, request.match_info["id"])
     if readable is None:
-        raise NotFound()
+        raise NotFound
     return await delivery.answer(request, readable, readable.name)
 
 
@@ -61,10 +61,10 @@ async def media(request: web.Request) -> web.StreamResponse:
     if readable is None or not readable.public:
         # Asked in any case, so that a wrong key is told the same whatever it asks for.
         if hdrs.AUTHORIZATION not in request.headers:
-            raise NotFound()
+            raise NotFound
         tenant = await app[AUTHENTICATOR].tenant(request)
         if readable is None or tenant.id != named["tenant"]:
-            raise NotFound()
+            raise NotFound
     return await delivery.answer(request, readable, named["filename"])
 
 

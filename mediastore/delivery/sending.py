@@ -1,13 +1,15 @@
 """Answers with content, written past aiohttp's header machinery, on its transport.
 
-aiohttp renders every header of every response anew, which costs more than everything else that a small answer
-from memory needs. Here the header block is bytes that were rendered once, and a small body goes out with it in
-one write. Only public interfaces are used: the request's transport, the `output_size` that aiohttp looks at to
-see whether an answer has begun, `protocol.writing_paused`, and a response whose `prepare` and `write_eof` have
-nothing left to do. Framing is always Content-Length.
+aiohttp renders every header of every response anew, which costs more than everything else that a
+small answer from memory needs. Here the header block is bytes that were rendered once, and a small
+body goes out with it in one write. Only public interfaces are used: the request's transport, the
+`output_size` that aiohttp looks at to see whether an answer has begun, `protocol.writing_paused`,
+and a response whose `prepare` and `write_eof` have nothing left to do. Framing is always
+Content-Length.
 
-What is written waits in no buffer of ours: the transport's limit is set to 0, so `drain` returns when the
-kernel has all of it, and a chunk is let go only then. A reader that takes nothing for the idle time is cut off.
+What is written waits in no buffer of ours: the transport's limit is set to 0, so `drain` returns
+when the kernel has all of it, and a chunk is let go only then. A reader that takes nothing for the
+idle time is cut off.
 """
 
 import asyncio
@@ -17,8 +19,9 @@ from http import HTTPStatus
 from aiohttp import HttpVersion11, web
 
 from mediastore.clock import Clock
-from mediastore.telemetry.requests import REQUEST_ID
+from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS, REQUEST_ID
 
+BROKEN_OFF_STATUS = 500  # of an answer that could not be ended: never sent, only counted
 _STATUS_LINES = {
     status: f"{status} {HTTPStatus(status).phrase}\r\n".encode() for status in (200, 206, 304)
 }
@@ -42,7 +45,7 @@ class DateLine:
 
 
 class SentResponse(web.StreamResponse):
-    """An answer that has been written already; aiohttp only learns what becomes of the connection."""
+    """An answer that was written already; aiohttp only learns what becomes of the connection."""
 
     def __init__(self, status: int, *, keep_alive: bool) -> None:
         super().__init__(status=status)
@@ -66,7 +69,7 @@ class SentResponse(web.StreamResponse):
 # They hold nothing of their request, so there is one of each kind.
 _SENT = {
     (status, keep_alive): SentResponse(status, keep_alive=keep_alive)
-    for status in _STATUS_LINES
+    for status in (*_STATUS_LINES, CLIENT_CLOSED_STATUS, BROKEN_OFF_STATUS)
     for keep_alive in (True, False)
 }
 
@@ -110,7 +113,7 @@ class Answer:
         return self.finish()
 
     def begin(self, lines: bytes) -> None:
-        """The header block of an answer whose body follows by `send`; it goes out with its first part."""
+        """Take the header block of an answer; it goes out with the first part of its body."""
         self._transport().set_write_buffer_limits(high=0)
         self._head = self.head(lines)
 
@@ -130,10 +133,14 @@ class Answer:
         return _SENT[self._status, self._keep_alive]
 
     def break_off(self) -> SentResponse:
-        """The rest of the body cannot be sent: end the connection, so that nobody takes it for whole."""
+        """The rest cannot be sent: end the connection, so that nobody takes it for whole."""
         if self._request.transport is not None:
             self._request.transport.abort()
-        return _SENT[self._status, False]
+        return _SENT[BROKEN_OFF_STATUS, False]
+
+    def give_up(self) -> SentResponse:
+        """The client has gone, or takes nothing any more."""
+        return _SENT[CLIENT_CLOSED_STATUS, False]
 
     async def _send(self, parts: tuple[bytes | memoryview, ...]) -> None:
         transport = self._transport()
@@ -163,7 +170,7 @@ class Answer:
 
 
 class _IdleWatch:
-    """Aborts a transport whose write buffer does not shrink for `seconds`; waiting for it then ends."""
+    """Aborts a transport whose write buffer does not shrink for `seconds`."""
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
         self._transport = transport

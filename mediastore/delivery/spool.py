@@ -1,7 +1,8 @@
-"""Where chunks of slow readers wait: unlinked files, written and read by a few threads of their own.
+"""Where chunks of slow readers wait: unlinked files, written and read by a few threads of their
+own.
 
-The directory is bounded by `SPOOL_MAX_BYTES`; a chunk that finds no room stays in memory and is counted there.
-A file is gone with its last reader, and with the process, however it ends.
+The directory is bounded by `SPOOL_MAX_BYTES`; a chunk that finds no room stays in memory and is
+counted there. A file is gone with its last reader, and with the process, however it ends.
 """
 
 import asyncio
@@ -51,7 +52,7 @@ class Spool:
         self.held_bytes = 0
 
     async def write(self, data: bytes) -> SpoolFile:
-        """A file of `data`. Raises StorageFull, OSError. Not to be cancelled: it would leak the file."""
+        """A file of `data`. Raises StorageFull, OSError. A cancelled caller would leak the file."""
         if self.held_bytes + len(data) > SPOOL_MAX_BYTES:
             raise StorageFull("no room to spool for slow readers")
         self.held_bytes += len(data)

@@ -1,8 +1,8 @@
 """Page cursors: opaque to clients, bound to the listing that gave them out.
 
-A cursor is base64url of the last id shown and a checksum over that id and the listing's filters, so one
-that was cut short, made up or taken to another listing is refused instead of silently skipping rows.
-It grants nothing: every page is filtered by the tenant of the key that asks for it.
+A cursor is base64url of the last id shown and a checksum over that id and the listing's filters, so
+one that was cut short, made up or taken to another listing is refused instead of silently skipping
+rows. It grants nothing: every page is filtered by the tenant of the key that asks for it.
 """
 
 import binascii
@@ -26,14 +26,14 @@ def make_cursor(last: UUID, *, tenant: str, owner: str | None, trash: bool) -> s
 def read_cursor(cursor: str, *, tenant: str, owner: str | None, trash: bool) -> UUID:
     """The id that the page before ended with. Raises BadCursor."""
     if len(cursor) != _LENGTH:
-        raise BadCursor()
+        raise BadCursor
     try:
         packed = urlsafe_b64decode(cursor)
     except (binascii.Error, ValueError):
-        raise BadCursor() from None
+        raise BadCursor from None
     last, check = packed[:_ID_BYTES], packed[_ID_BYTES:]
     if len(check) != _CHECK_BYTES or check != _check(last, tenant, owner, trash):
-        raise BadCursor()
+        raise BadCursor
     return UUID(bytes=last)
 
 

@@ -10,7 +10,7 @@ UNNAMED = "file"
 
 
 def object_document(item: Object, *, public_url: str | None) -> dict[str, Any]:
-    """What clients get. Links are absolute when `public_url` is set; size in bytes, times RFC 3339."""
+    """What clients get: absolute links with `public_url`, size in bytes, times as in RFC 3339."""
     base = (public_url or "").rstrip("/")
     blob = item.blob.hex()
     return {

@@ -1,4 +1,4 @@
-"""What a client may write into an object, and the parameters of a listing: parsed and bounded here."""
+"""What a client may write into an object, and what it may ask of a listing: parsed, bounded."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def parse_object_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound() from None
+        raise NotFound from None
 
 
 async def read_change(
@@ -57,9 +57,7 @@ async def read_change(
     document = _json_object(await _read_body(request, body_max_bytes))
     unknown = document.keys() - {"name", "owner", "metadata"}
     if unknown:
-        raise BadRequest(
-            f"only name, owner and metadata can be changed, not {sorted(unknown)[0]!r}"
-        )
+        raise BadRequest(f"only name, owner and metadata can be changed, not {min(unknown)!r}")
     return ObjectChange(
         checked_text("name", document["name"], NAME_LENGTH_MAX) if "name" in document else None,
         checked_text("owner", document["owner"], OWNER_LENGTH_MAX) if "owner" in document else None,

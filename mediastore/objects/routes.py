@@ -1,7 +1,7 @@
 """`/v1/objects`: list, read, change, delete and restore objects, as JSON.
 
-Every statement names the tenant of the key, so what is somebody else's is what is not there (INV-10).
-Making objects is the uploads' business.
+Every statement names the tenant of the key, so what is somebody else's is what is not there
+(INV-10). Making objects is the uploads' business.
 """
 
 import json
@@ -68,8 +68,8 @@ async def read(request: web.Request) -> web.Response:
     item = await get_object(catalog, tenant.id, id_)
     if item is None:
         if await get_upload_state(catalog, tenant.id, id_) == "finishing":
-            raise UploadFinishing()
-        raise NotFound()
+            raise UploadFinishing
+        raise NotFound
     return _json(_document(request, item))
 
 
@@ -94,7 +94,7 @@ async def change(request: web.Request) -> web.Response:
     )
     if item is None:
         if await get_object(catalog, tenant.id, id_) is None:
-            raise NotFound()
+            raise NotFound
         raise Conflict("the object is in the trash; restore it first")
     _forget(request, item)
     return _json(_document(request, item))
@@ -109,7 +109,7 @@ async def delete(request: web.Request) -> web.Response:
     if item is None:
         item = await get_object(catalog, tenant.id, id_)
     if item is None:
-        raise NotFound()
+        raise NotFound
     _forget(request, item)
     return _json(_document(request, item))
 
@@ -123,7 +123,7 @@ async def restore(request: web.Request) -> web.Response:
     if item is None:
         there = await get_object(catalog, tenant.id, id_)
         if there is None:
-            raise NotFound()
+            raise NotFound
         if there.deleted_at is None:
             raise Conflict("the object is not in the trash")
         raise Gone("the object's time in the trash is over; it is being removed")
@@ -135,7 +135,7 @@ def _authenticator(request: web.Request) -> Authenticator:
 
 
 def _forget(request: web.Request, item: Object) -> None:
-    """This process need not wait for the notification: who deletes here reads nothing here any more."""
+    """This process need not wait for the notification."""
     request.app[DELIVERY].allowed.forget(item.tenant, str(item.id), item.blob.hex())
 
 

@@ -1,7 +1,8 @@
 """One line for every request, without structlog's cost (13 µs, half of what a small answer takes).
 
-On a terminal the lines go through structlog like all others. As JSON they are put together here, with the same
-fields, and the lines of one turn of the event loop are written together, with one time.
+On a terminal the lines go through structlog like all others. As JSON they are put together here,
+with the same fields, and the lines of one turn of the event loop are written together, with one
+time.
 """
 
 import asyncio

@@ -1,7 +1,9 @@
-"""Requests by method, route and status, and their seconds: counted in plain integers, rendered when asked for.
+"""Requests by method, route and status, and their seconds: counted in plain integers, rendered when
+asked for.
 
-One observation is two dictionary look-ups and three additions on the event loop (0.5 µs; prometheus_client's
-Counter and Histogram, with a lock for each value, take three times as long, and every request pays for it).
+One observation is two dictionary look-ups and three additions on the event loop (0.5 µs;
+prometheus_client's Counter and Histogram, with a lock for each value, take three times as long, and
+every request pays for it).
 """
 
 from bisect import bisect_left

@@ -32,6 +32,10 @@ def _raise_again(_request: web.Request, error: Exception) -> web.StreamResponse:
     raise error
 
 
+async def _refuse(_request: web.Request) -> web.StreamResponse:
+    raise Overloaded("too many requests are in progress")
+
+
 def observe_requests(
     metrics: Metrics,
     clock: Clock,
@@ -61,10 +65,8 @@ def observe_requests(
         in_progress += 1
         try:
             try:
-                if in_progress > in_progress_max:
-                    raise Overloaded("too many requests are in progress")
-                response = await handler(request)
-            except Exception as error:
+                response = await (handler if in_progress <= in_progress_max else _refuse)(request)
+            except Exception as error:  # noqa: BLE001  (`answer_error` raises what it cannot answer)
                 response = answer_error(request, error)
             status = response.status
             return response
