@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import ACCESS_KEY, SECRET_KEY, minio
 from mediastore.catalog.migrations import migrate
 from mediastore.local.postgres import LocalPostgres, postgres_processes
 from tests.acceptance.client import Answer, id_of
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer, servers_on, stored_bytes
 from tests.acceptance.content import MIB, content
 from tests.acceptance.server import Server
+from tests.acceptance.toxiproxy import Toxiproxy, toxiproxy
 from tests.conftest import FORGETFUL
 
 QUICK_LIMITS = {
@@ -258,3 +260,33 @@ def test_a_disk_that_turned_read_only(make_server: MakeServer, folder: Path) -> 
         subprocess.run([*remount[:2], "remount,rw", *remount[3:]], check=True)
         work.goes_on()
         server.close()
+
+
+@pytest.fixture
+def s3(folder: Path) -> Iterator[Toxiproxy]:
+    with minio(folder, ["bucket"]) as server, toxiproxy(folder, server.port) as proxy:
+        yield proxy
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("trouble", ["down", "stuck", "broken"])
+def test_s3_in_trouble(make_server: MakeServer, s3: Toxiproxy, folder: Path, trouble: str) -> None:
+    server = make_server(
+        **QUICK_LIMITS,
+        MEDIASTORE_MEMORY__CHUNK_CACHE_BYTES="0",
+        MEDIASTORE_CHUNK_STORE__DRIVER="s3",
+        MEDIASTORE_CHUNK_STORE__BUCKET="bucket",
+        MEDIASTORE_CHUNK_STORE__ENDPOINT_URL=s3.url,
+        MEDIASTORE_CHUNK_STORE__PATH_STYLE="true",
+        MEDIASTORE_CHUNK_STORE__SIGN_PAYLOAD="true",
+        MEDIASTORE_CHUNK_STORE__ACCESS_KEY_ID=ACCESS_KEY,
+        MEDIASTORE_CHUNK_STORE__SECRET_ACCESS_KEY=SECRET_KEY,
+    )
+    server.start()
+    work = Work(server)
+    getattr(s3, trouble)()
+    everything_needs_the_store(server, work, "chunk_store_unavailable")
+    answer = server.client().get(f"/v1/objects/{work.object}/content")
+    assert_unavailable(answer, "chunk_store_unavailable")
+    s3.heal()
+    work.goes_on()
