@@ -3,13 +3,14 @@
 import asyncio
 import io
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
+import asyncpg
 from aiohttp import web
 from blake3 import blake3
 
@@ -22,6 +23,7 @@ from mediastore.delivery.keys import DELIVERY
 from mediastore.settings import Settings, load_settings
 from tests.faults import FaultyStore
 
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 SMALL_CHUNKS = {"size_min_bytes": 1024, "size_average_bytes": 4096, "size_max_bytes": 8192}
 
 
@@ -67,6 +69,16 @@ class Service:
         await loop.sock_connect(connection, ("127.0.0.1", self.port))
         await loop.sock_sendall(connection, request)
         return connection
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Return as soon as `condition` holds; TimeoutError if that takes too long to be right."""
+    async with asyncio.timeout(30):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.01)
 
 
 def bearer(key: str) -> dict[str, str]:

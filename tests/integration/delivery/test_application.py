@@ -13,7 +13,7 @@ from mediastore.errors import CatalogUnavailable, ChunkStoreUnavailable, SchemaM
 from mediastore.settings import Settings, load_settings
 from tests.conftest import DatabaseServer
 from tests.integration.delivery.conftest import Keys
-from tests.integration.service import Service, bearer, running, settings_on, upload
+from tests.integration.service import Service, bearer, running, settings_on, until, upload
 
 
 async def test_the_unexpected_is_internal_logged_and_not_told(
@@ -42,18 +42,14 @@ async def test_too_many_requests_at_once(dsn: str, tmp_path: Path, keys: Keys) -
             keys.acme.encode()
         )
         held = [await service.slow_socket(body + b"Content-Length: 5\r\n\r\nab") for _ in range(2)]
-        async with asyncio.timeout(10):
-            while service.sample("requests_in_progress") < 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: service.sample("requests_in_progress") == 2)
         async with service.client.get("/v1/objects", headers=bearer(keys.acme)) as response:
             assert response.status == 503
             assert response.headers["Retry-After"]
             assert (await response.json())["code"] == "overloaded"
         for connection in held:
             connection.close()
-        async with asyncio.timeout(10):
-            while service.sample("requests_in_progress") > 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: service.sample("requests_in_progress") == 0)
         async with service.client.get("/v1/objects", headers=bearer(keys.acme)) as response:
             assert response.status == 200
 
@@ -88,9 +84,7 @@ async def test_a_client_that_goes_away_is_no_error(keys: Keys, service: Service)
             _, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(f"GET {made['links']['media']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             writer.transport.abort()
-        async with asyncio.timeout(10):
-            while service.sample("requests_in_progress") > 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: service.sample("requests_in_progress") == 0)
     assert [entry for entry in logged if entry["log_level"] in ("error", "warning")] == []
 
 

@@ -1,9 +1,9 @@
 """INV-9: damaged or missing chunks give no byte of theirs, are marked, and heal."""
 
+import itertools
 from random import Random
 
 import aiohttp
-import asyncpg
 import pytest
 from blake3 import blake3
 
@@ -14,9 +14,8 @@ from mediastore.errors import ChunkStoreUnavailable
 from mediastore.settings import Settings
 from tests.faults import Fault
 from tests.integration.delivery.conftest import Keys
-from tests.integration.service import Service, bearer, running, upload
+from tests.integration.service import Connection, Service, bearer, running, upload
 
-Connection = asyncpg.Connection
 CONTENT = Random(1).randbytes(40_000)
 
 
@@ -28,7 +27,7 @@ async def chunks_of(connection: Connection, content: bytes) -> list[bytes]:
         blake3(content).digest(),
     )
     ends = [0, *(row["ending"] for row in rows)]
-    return [content[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [content[start:end] for start, end in itertools.pairwise(ends)]
 
 
 async def marked(connection: Connection) -> set[bytes]:
@@ -105,7 +104,8 @@ async def test_what_was_damaged_on_the_way_is_read_again_and_not_marked(
     keys: Keys, service: Service, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await upload(service, keys.public, CONTENT)
-    get, spoilt = service.store.store.get, []
+    get = service.store.store.get
+    spoilt: list[str] = []
 
     async def spoil_once(key: str) -> bytes:
         data = await get(key)

@@ -108,6 +108,15 @@ async def test_head_has_the_headers_of_get_and_no_body(keys: Keys, service: Serv
     assert b"Content-Length: 70000" in fields(head)
 
 
+async def test_a_range_is_for_get_alone(keys: Keys, service: Service) -> None:
+    made = await upload(service, keys.public, content(1000))
+    headers = {"Range": "bytes=0-9"}
+    async with service.client.head(made["links"]["media"], headers=headers) as response:
+        assert response.status == 200
+        assert response.headers["Content-Length"] == "1000"
+        assert "Content-Range" not in response.headers
+
+
 async def test_one_connection_takes_many_requests_in_a_row(keys: Keys, service: Service) -> None:
     body = content(70_000)
     made = await upload(service, keys.public, body)

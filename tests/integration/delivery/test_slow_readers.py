@@ -11,7 +11,7 @@ import pytest
 from mediastore.app_keys import MEMORY
 from mediastore.delivery.keys import DELIVERY
 from mediastore.settings import KIB, MIB
-from tests.integration.service import Service, make_tenant, running, settings_on, upload
+from tests.integration.service import Service, make_tenant, running, settings_on, until, upload
 
 CHUNK = 8 * MIB
 LARGE_CHUNKS = {"size_min_bytes": MIB, "size_average_bytes": 4 * MIB, "size_max_bytes": CHUNK}
@@ -48,7 +48,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(dsn: str, tmp_path: Path) 
         made = await upload(service, key, body)
         connection = await service.slow_socket(get(made["links"]["media"]))
         await first_bytes(connection)
-        await _until(lambda: service.sample("requests_in_progress") == 0)
+        await until(lambda: service.sample("requests_in_progress") == 0)
         connection.close()
         held = service.app[DELIVERY].parts.chunks
         assert held._cache.pinned_bytes == 0
@@ -71,11 +71,11 @@ async def test_a_slow_reader_gets_every_byte_from_the_spool(dsn: str, tmp_path: 
         connection = await service.slow_socket(get(made["links"]["media"]))
         begun = await first_bytes(connection)
         spool = service.app[DELIVERY].parts.chunks._spool
-        await _until(lambda: spool.held_bytes > 0 and service.app[MEMORY].in_use_bytes == 0)
+        await until(lambda: spool.held_bytes > 0 and service.app[MEMORY].in_use_bytes == 0)
         answer = begun + await rest(connection)
         connection.close()
         assert answer.partition(b"\r\n\r\n")[2] == body
-        await _until(lambda: spool.held_bytes == 0)
+        await until(lambda: spool.held_bytes == 0)
 
 
 @pytest.mark.full
@@ -113,7 +113,7 @@ async def test_200_slow_readers_of_200_chunks_leave_memory_for_quick_ones(
             assert received.partition(b"\r\n\r\n")[2] == number.to_bytes(1, "big") * CHUNK
             connection.close()
         assert memory.in_use_max_bytes <= budget
-        await _until(lambda: memory.in_use_bytes == 0)
+        await until(lambda: memory.in_use_bytes == 0)
 
 
 async def _quick_reads(service: Service, url: str) -> None:
@@ -122,12 +122,6 @@ async def _quick_reads(service: Service, url: str) -> None:
             async with service.client.get(url) as response:
                 assert response.status == 200
                 assert len(await response.read()) == 16 * KIB
-
-
-async def _until(condition) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def _resident_bytes() -> int:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import asyncpg
 import pytest
 
 from mediastore.catalog.queries import load_queries
 from tests.integration.delivery.conftest import Keys
-from tests.integration.service import Service, bearer, upload
+from tests.integration.service import Connection, Service, bearer, upload
 
-Connection = asyncpg.Connection
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
 
@@ -40,8 +38,9 @@ async def test_an_object_whose_upload_is_finishing(
 ) -> None:
     await connection.execute(
         "INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, state, "
-        "epoch, created_at, touched_at, expires_at) VALUES ($1, 'acme', '', '', 'a/b', '{}', 'tus', "
-        "'finishing', 1, now(), now(), now() + interval '1 day')",
+        "epoch, created_at, touched_at, expires_at) "
+        "VALUES ($1, 'acme', '', '', 'a/b', '{}', 'tus', 'finishing', 1, now(), now(), "
+        "now() + interval '1 day')",
         UNKNOWN,
     )
     status, problem = await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.acme)
@@ -226,9 +225,10 @@ async def test_listings_read_by_index(keys: Keys, service: Service, connection: 
     """No listing sorts, and none reads rows that it does not show."""
     await upload(service, keys.acme, b"x")
     await connection.execute(
-        "INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at,"
-        " deleted_at, purge_at) SELECT gen_random_uuid(), 'acme', (n % 500)::text, '', blob, 'a/b', 1,"
-        " '{}', now(), d, d FROM objects, generate_series(1, 20000) AS n,"
+        "INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, "
+        "created_at, deleted_at, purge_at) "
+        "SELECT gen_random_uuid(), 'acme', (n % 500)::text, '', blob, 'a/b', 1, '{}', now(), d, d"
+        " FROM objects, generate_series(1, 20000) AS n,"
         " LATERAL (SELECT CASE WHEN n % 100 = 0 THEN now() END AS d) AS deleted"
     )
     await connection.execute("ANALYZE objects")

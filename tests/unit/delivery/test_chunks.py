@@ -15,6 +15,7 @@ from mediastore.errors import ContentDamaged, Overloaded, StorageFull
 from mediastore.memory import MemoryBudget
 from mediastore.settings import MIB, MemorySettings
 from mediastore.telemetry.metrics import Metrics
+from tests.integration.service import until
 
 SIZE = MIB
 
@@ -78,12 +79,6 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     assert list(tmp_path.iterdir()) == []
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_one_fetch_however_many_readers(make: Make) -> None:
     bench = make()
     bench.through.clear()
@@ -116,19 +111,24 @@ async def test_a_cancelled_reader_takes_nothing_from_the_others(make: Make) -> N
     assert bench.fetched == [1]
 
 
-async def test_a_reader_cancelled_in_the_moment_of_landing_leaves_nothing_held(make: Make) -> None:
-    for cache_bytes in (8 * MIB, 0):
-        bench = make(cache_bytes=cache_bytes)
-        bench.through.clear()
-        reader = asyncio.create_task(bench.chunks.take(place(1)))
-        await until(lambda bench=bench: bench.fetched == [1])
-        flight = bench.chunks._flights[place(1).hash].task
-        flight.add_done_callback(lambda _, reader=reader: reader.cancel())
-        bench.through.set()
-        with pytest.raises(asyncio.CancelledError):
-            await reader
-        await until(lambda bench=bench: bench.memory.in_use_bytes == 0)
-        assert bench.cache.pinned_bytes == 0
+@pytest.mark.parametrize("cache_bytes", [8 * MIB, 0])
+async def test_a_reader_cancelled_in_the_moment_of_landing_leaves_nothing_held(
+    make: Make, cache_bytes: int
+) -> None:
+    bench = make(cache_bytes=cache_bytes)
+    bench.through.clear()
+    reader = asyncio.create_task(bench.chunks.take(place(1)))
+    await until(lambda: bench.fetched == [1])
+
+    def cancel(_flight: object) -> None:
+        reader.cancel()
+
+    bench.chunks._flights[place(1).hash].task.add_done_callback(cancel)
+    bench.through.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    await until(lambda: bench.memory.in_use_bytes == 0)
+    assert bench.cache.pinned_bytes == 0
 
 
 async def test_a_fetch_whose_readers_all_left_still_fills_the_cache(make: Make) -> None:
