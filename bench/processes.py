@@ -1,4 +1,4 @@
-"""Other people's servers for measurements: started on free loopback ports, in a folder given, and ended again.
+"""Other people's servers for measurements: started on free loopback ports, and ended again.
 
 Their programs are looked up on PATH and in ~/go/bin. Each is a context manager; CPU is read from
 /proc, so these measurements need Linux.
