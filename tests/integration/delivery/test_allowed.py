@@ -1,4 +1,4 @@
-"""INV-10: a live object of the tenant allows a read, nothing else does; a delete is told at once."""
+"""INV-10: a live object of the tenant allows a read, nothing else; a delete is told at once."""
 
 import asyncio
 
