@@ -61,6 +61,11 @@ async def checked_marker(catalog: Catalog, store: ChunkStore) -> Marker:
     """
     marker = await read_marker(store)
     state = await collector_state(catalog)
+    if marker is None and state.batch_counter > 0:
+        # The first collector writes the marker before its first claim: between our two reads,
+        # another may just have done both.
+        marker = await read_marker(store)
+        state = await collector_state(catalog)
     if marker is None:
         if state.batch_counter > 0:
             raise CollectorRefused(

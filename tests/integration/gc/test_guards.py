@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 from mediastore_gc.collector import Collector
-from mediastore_gc.marker import Marker, raise_marker, read_marker
+from mediastore_gc.marker import Marker, checked_marker, raise_marker, read_marker
 from mediastore_gc.reconcile import reconcile
 
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
-from mediastore.chunkstore.protocol import DeleteResult
+from mediastore.chunkstore.protocol import DeleteResult, MissingKey, Versioned
 from mediastore.errors import (
     ChunkStoreUnavailable,
     ClockSkew,
@@ -167,6 +167,25 @@ async def test_a_marker_that_has_gone_means_another_store(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"counter": 1}', b'{"incarnation": 1}'])
+async def test_another_collectors_first_claim_is_not_taken_for_an_emptied_store(
+    world: World, due: list[str]
+) -> None:
+    """Between our reads of marker and database, another wrote its first marker and claimed."""
+    ours = await incarnation(world)
+
+    class FirstReadMisses(FaultyStore):
+        async def get_versioned(self, key: str) -> Versioned:
+            try:
+                return await super().get_versioned(key)
+            except MissingKey:
+                await set_marker(world, ours, 0)
+                await world.sql.execute("UPDATE gc_state SET batch_counter = 1")
+                raise
+
+    marker = await checked_marker(world.catalog, FirstReadMisses(world.store))
+    assert (marker.incarnation, marker.counter) == (ours, 0)
+
+
 async def test_a_marker_that_makes_no_sense_stops(
     world: World, collector: MakeCollector, body: bytes
 ) -> None:
