@@ -42,6 +42,7 @@ from tests.recount_exact import assert_references_exact
 
 TENANT = "acme"
 LETTERS = [bytes([letter]) * (letter - 90) for letter in range(97, 105)]
+FILES = [Random(n).choices(LETTERS, k=n % 7) for n in range(12)]
 CHUNKING = ChunkingSettings()
 WORKERS = 12
 STEPS = 60
@@ -90,7 +91,7 @@ class Worker:
             (self.expire, 1),
             (self.trash, 4),
             (self.restore, 1),
-            (self.damage, 1),
+            (self.damage, 4),
             (self.collect, 5),
         ]
         for _ in range(STEPS):
@@ -101,8 +102,8 @@ class Worker:
                 continue
 
     def content(self) -> list[bytes]:
-        """Chunks. Pairs are sometimes one chunk: the same blob then has other manifests."""
-        letters = [self.random.choice(LETTERS) for _ in range(self.random.randint(0, 6))]
+        """One of few blobs, as chunks. Pairs are sometimes one: a blob then has other manifests."""
+        letters = self.random.choice(FILES)
         chunks: list[bytes] = []
         for letter in letters:
             if chunks and self.random.random() < 0.2:
@@ -233,9 +234,10 @@ class Worker:
 
     async def damage(self) -> None:
         """A copy is found bad: the next upload of its bytes overwrites it in place."""
-        if self.world.put:
-            hash_, generation = self.random.choice(sorted(self.world.put))
-            await self.world.catalog.fetch("chunk_mark_damaged", hash_, generation)
+        async with self.world.catalog.connection() as connection:
+            stored = await connection.fetch("SELECT hash, generation FROM chunks WHERE stored")
+        if stored:
+            await self.world.catalog.fetch("chunk_mark_damaged", *self.random.choice(stored))
 
     async def collect(self) -> None:
         catalog = self.world.catalog
