@@ -42,10 +42,9 @@ class AllowedReads:
 
     async def object(self, tenant: str, id_: str) -> Readable | None:
         """What the live object gives to read; None if there is none of this tenant."""
-        key = (_OBJECT, tenant, id_)
-        believed = self._believed.get(key)
-        if believed is not None and believed[1] > self._clock.monotonic():
-            return believed[0]
+        believed = self._recall((_OBJECT, tenant, id_))
+        if believed is not None:
+            return believed
         try:
             uuid = UUID(id_)
         except ValueError:
@@ -60,9 +59,9 @@ class AllowedReads:
     async def blob(self, tenant: str, blob: str) -> Readable | None:
         """What the blob gives to read; None unless a live object of this tenant points at it."""
         key = (_BLOB, tenant, blob)
-        believed = self._believed.get(key)
-        if believed is not None and believed[1] > self._clock.monotonic():
-            return believed[0]
+        believed = self._recall(key)
+        if believed is not None:
+            return believed
         try:
             hash_ = parse_hash(blob)
         except ValueError:
@@ -100,6 +99,12 @@ class AllowedReads:
         for key in ((_OBJECT, tenant, id_), (_BLOB, tenant, blob)):
             self._believed.pop(key, None)
             self._asking.pop(key, None)
+
+    def _recall(self, key: Key) -> Readable | None:
+        believed = self._believed.get(key)
+        if believed is None or believed[1] <= self._clock.monotonic():
+            return None
+        return believed[0]
 
     async def _ask(
         self, key: Key, question: Callable[[], Awaitable[Readable | None]]

@@ -65,39 +65,27 @@ class Delivery:
             response.headers["Content-Range"] = f"bytes */{readable.size}"
             return response
         if wanted is None:
-            status, start, end = 200, 0, readable.size
-            block = b"%bContent-Length: %d\r\n" % (lines.content, end)
+            answer, block = self._answer(request, 200), lines.whole
+            start, end = 0, readable.size
         else:
-            status, start, end = 206, wanted.start, wanted.end
+            answer, start, end = self._answer(request, 206), wanted.start, wanted.end
             block = b"%bContent-Length: %d\r\nContent-Range: %b\r\n" % (
                 lines.content,
                 end - start,
                 wanted.content_range(readable.size).encode(),
             )
-        answer = self._answer(request, status)
         try:
-            return await self._send_content(request, answer, block, readable, start, end)
+            if request.method == hdrs.METH_HEAD or start == end:
+                return await answer.send_whole(block)
+            if end - start <= SMALL_BODY_BYTES:
+                # The whole of a blob of one chunk has the blob's own hash.
+                data = self.parts.chunks.peek(readable.blob)
+                if data is not None:
+                    self.metrics.bytes_sent.inc(end - start)
+                    return await answer.send_whole(block, data[start:end])
+            return await self._stream(answer, block, readable, start, end)
         except ConnectionError:
             return answer.give_up()
-
-    async def _send_content(
-        self,
-        request: web.Request,
-        answer: Answer,
-        block: bytes,
-        readable: Readable,
-        start: int,
-        end: int,
-    ) -> web.StreamResponse:
-        if request.method == hdrs.METH_HEAD or start == end:
-            return await answer.send_whole(block)
-        if end - start <= SMALL_BODY_BYTES:
-            # The whole of a blob of one chunk has the blob's own hash.
-            data = self.parts.chunks.peek(readable.blob)
-            if data is not None:
-                self.metrics.bytes_sent.inc(end - start)
-                return await answer.send_whole(block, data[start:end])
-        return await self._stream(answer, block, readable, start, end)
 
     def _answer(self, request: web.Request, status: int) -> Answer:
         return Answer(

@@ -60,15 +60,23 @@ class HeaderLines:
 
     validators: Validators
     content: bytes
-    """For 200 and 206, and their HEAD."""
+    """For 206."""
+    whole: bytes
+    """For 200 and its HEAD, with Content-Length."""
     not_modified: bytes
     """For 304: what a cache updates its copy with (RFC 9110, 15.4.5)."""
 
 
 def render(
-    *, blob: bytes, modified: int, content_type: str, filename: str | None, cache_control: str
+    *,
+    blob: bytes,
+    size: int,
+    modified: int,
+    content_type: str,
+    filename: str | None,
+    cache_control: str,
 ) -> HeaderLines:
-    """`modified` in Unix seconds; `filename` as it is, in any characters."""
+    """`size` in bytes, `modified` in Unix seconds; `filename` as it is, in any characters."""
     tag = blob.hex()
     kept = [
         ("Cache-Control", cache_control),
@@ -85,7 +93,13 @@ def render(
     ]
     if not inline:
         described.append(("Content-Security-Policy", SANDBOX))
-    return HeaderLines(Validators(tag, modified), _lines(described + kept), _lines(kept))
+    content = _lines(described + kept)
+    return HeaderLines(
+        Validators(tag, modified),
+        content,
+        whole=content + b"Content-Length: %d\r\n" % size,
+        not_modified=_lines(kept),
+    )
 
 
 def content_disposition(filename: str | None, *, inline: bool) -> str:

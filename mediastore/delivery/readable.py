@@ -31,6 +31,7 @@ class Readable:
         if lines is None:
             lines = render(
                 blob=self.blob,
+                size=self.size,
                 modified=int(self._content.created_at.timestamp()),
                 content_type=self._content.content_type,
                 filename=filename,

@@ -85,31 +85,26 @@ class Answer:
         self._date = date
         self._idle_timeout_seconds = idle_timeout_seconds
         self._keep_alive = request.keep_alive
+        self._http11 = request.version >= HttpVersion11
         self._head = b""
 
     def head(self, lines: bytes) -> bytes:
         """The status line and header block; `lines` are complete, with what frames the body."""
-        request = self._request
-        http11 = request.version >= HttpVersion11
-        connection = b""
-        if http11 != self._keep_alive:
-            connection = b"Connection: close\r\n" if http11 else b"Connection: keep-alive\r\n"
-        request_id = request.get(REQUEST_ID)
-        return b"".join(
-            (
-                b"HTTP/1.1 " if http11 else b"HTTP/1.0 ",
-                _STATUS_LINES[self._status],
-                lines,
-                self._date,
-                connection,
-                b"" if request_id is None else b"X-Request-Id: %b\r\n" % request_id.encode(),
-                b"\r\n",
-            )
-        )
+        request_id = self._request[REQUEST_ID].encode()
+        if self._http11:
+            start, connection = b"HTTP/1.1 ", b"" if self._keep_alive else b"Connection: close\r\n"
+        else:
+            start = b"HTTP/1.0 "
+            connection = b"Connection: keep-alive\r\n" if self._keep_alive else b""
+        status = _STATUS_LINES[self._status]
+        named = (b"X-Request-Id: ", request_id, b"\r\n\r\n")
+        return b"".join((start, status, lines, self._date, connection, *named))
 
     async def send_whole(self, lines: bytes, body: bytes = b"") -> SentResponse:
-        """A small answer in one write; the transport may keep a copy of it for slow readers."""
-        await self._send((self.head(lines) + body,))
+        """A small answer in one write; the transport may hold it for slow readers."""
+        transport = self._write((self.head(lines), body) if body else (self.head(lines),))
+        if self._request.protocol.writing_paused:
+            await self._drained(transport)
         return self.finish()
 
     def begin(self, lines: bytes) -> None:
@@ -124,9 +119,9 @@ class Answer:
         """
         if self._head:
             head, self._head = self._head, b""
-            await self._send((head, data))
+            await self._send(head, data)
         else:
-            await self._send((data,))
+            await self._send(data)
 
     def finish(self) -> SentResponse:
         """The whole body was sent."""
@@ -142,17 +137,16 @@ class Answer:
         """The client has gone, or takes nothing any more."""
         return _SENT[CLIENT_CLOSED_STATUS, False]
 
-    async def _send(self, parts: tuple[bytes | memoryview, ...]) -> None:
-        transport = self._transport()
-        self._request.writer.output_size += sum(map(len, parts))
-        if len(parts) == 1:
-            transport.write(parts[0])
-        else:
-            transport.writelines(parts)
+    async def _send(self, *parts: bytes | memoryview) -> None:
+        transport = self._write(parts)
         if self._request.protocol.writing_paused:
             await self._drained(transport)
-            if transport.is_closing():
-                raise ConnectionResetError("the client has gone")
+
+    def _write(self, parts: tuple[bytes | memoryview, ...]) -> asyncio.Transport:
+        transport = self._transport()
+        self._request.writer.output_size += sum(map(len, parts))
+        transport.writelines(parts)
+        return transport
 
     async def _drained(self, transport: asyncio.Transport) -> None:
         """Wait until the kernel has taken everything; a reader that takes a little is not idle."""
@@ -161,6 +155,8 @@ class Answer:
             await self._request.writer.drain()
         finally:
             watch.stop()
+        if transport.is_closing():
+            raise ConnectionResetError("the client has gone")
 
     def _transport(self) -> asyncio.Transport:
         transport = self._request.transport

@@ -8,6 +8,7 @@ from mediastore.delivery.headers import SANDBOX, content_disposition, render
 def lines(content_type: str, filename: str | None = "a.bin") -> dict[str, str]:
     rendered = render(
         blob=b"\x01" * 32,
+        size=5,
         modified=784111777,
         content_type=content_type,
         filename=filename,
@@ -70,8 +71,14 @@ def test_half_a_surrogate_pair_is_still_a_name() -> None:
 
 def test_validators_and_not_modified() -> None:
     rendered = render(
-        blob=b"\x01" * 32, modified=784111777, content_type="a/b", filename=None, cache_control="c"
+        blob=b"\x01" * 32,
+        size=5,
+        modified=784111777,
+        content_type="a/b",
+        filename=None,
+        cache_control="c",
     )
+    assert rendered.whole == rendered.content + b"Content-Length: 5\r\n"
     assert rendered.not_modified == (
         b'Cache-Control: c\r\nETag: "' + b"01" * 32 + b'"\r\n'
         b"Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
