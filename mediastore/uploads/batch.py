@@ -23,6 +23,7 @@ from mediastore.uploads.cutting import NamedChunk
 log = structlog.get_logger(__name__)
 
 ATTEMPTS_MAX = 5
+PUTS_AT_ONCE_MAX = 8  # of one batch; more than a batch of ordinary chunks has
 Result = TypeVar("Result")
 Commit = Callable[[Sequence[CommitChunk]], Awaitable[Result]]
 
@@ -89,16 +90,13 @@ class BatchStore:
     ) -> list[CommitChunk]:
         """PUT, several at once, what is not stored or damaged; the batch's distinct chunks."""
         by_hash = {chunk.hash: chunk for chunk in batch.chunks}
-        missing = [seen for seen in intended if not seen.stored or seen.damaged]
+        missing = [
+            (by_hash[seen.hash], seen) for seen in intended if not seen.stored or seen.damaged
+        ]
         if len(missing) == 1:
-            await self._put(by_hash[missing[0].hash], missing[0])
+            await self._put(*missing[0])
         elif missing:
-            try:
-                async with asyncio.TaskGroup() as puts:
-                    for seen in missing:
-                        puts.create_task(self._put(by_hash[seen.hash], seen))
-            except ExceptionGroup as failed:
-                raise _telling(failed.exceptions) from failed
+            await self._put_several(missing)
         for seen in intended:
             if seen.stored and not seen.damaged:
                 self._metrics.dedup_chunk_hits.inc()
@@ -107,6 +105,21 @@ class BatchStore:
             CommitChunk(seen.hash, seen.generation, not seen.stored or seen.damaged)
             for seen in intended
         ]
+
+    async def _put_several(self, missing: Sequence[tuple[NamedChunk, IntentChunk]]) -> None:
+        """PUT a few at once: one upload does not take the store's places from all others."""
+        rest = iter(missing)
+
+        async def put_from_rest() -> None:
+            for chunk, seen in rest:
+                await self._put(chunk, seen)
+
+        try:
+            async with asyncio.TaskGroup() as puts:
+                for _ in range(min(len(missing), PUTS_AT_ONCE_MAX)):
+                    puts.create_task(put_from_rest())
+        except ExceptionGroup as failed:
+            raise _telling(failed.exceptions) from failed
 
     async def _put(self, chunk: NamedChunk, seen: IntentChunk) -> None:
         key = chunk_key(seen.hash, seen.generation)

@@ -179,3 +179,25 @@ async def test_a_dead_finishing_job_is_taken_over(start: Starter, sql: asyncpg.C
     second = await start(first.kept)
     assert await offset_of(second, url) == 30_000
     assert await stored(second, url) == data[:30_000]
+
+
+async def test_one_upload_does_not_take_all_places_of_the_store(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body of very many chunks: only a few of its PUTs are under way at once."""
+    running = most = 0
+    put = service.kept.put
+
+    async def counted(key: str, body: bytes, *, crc32: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        await put(key, body, crc32=crc32)
+        running -= 1
+
+    monkeypatch.setattr(service.kept, "put", counted)
+    data = content(500_000)
+    url = await create(service, len(data))
+    assert (await patch(service, url, 0, data))[0] == 204
+    assert most == 8
