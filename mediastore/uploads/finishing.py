@@ -10,13 +10,13 @@ from uuid import UUID
 
 import structlog
 
-from mediastore.catalog.objects import Object
 from mediastore.catalog.finishing import (
     claim_finishing,
     finish,
     stale_finishing,
     touch_finishing,
 )
+from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, terminate_upload
 from mediastore.chunkstore.protocol import ChunkStore

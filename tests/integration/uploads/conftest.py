@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 from aiohttp import web
-from aiohttp.web_runner import BaseRunner
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web_runner import BaseRunner
 
 from mediastore.access.authenticator import Authenticator
 from mediastore.app_keys import (
