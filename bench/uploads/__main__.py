@@ -1,22 +1,28 @@
 """`python -m bench.uploads`: mediastore and tusd take turns on one MinIO, near and farther off.
 
-Farther off is 20 ms on every S3 answer. Needs minio, tusd and toxiproxy. Writes its section of docs/performance.md.
+Farther off is 20 ms on every S3 answer. Needs minio, tusd and toxiproxy. Writes its section of
+docs/performance.md.
 """
 
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-import asyncpg
-
+from bench.postgres import local_postgres, make_database
 from bench.processes import Server, delayed, minio
 from bench.report import write_section
 from bench.uploads.measure import LOADS, Cell, again, rounds
 from bench.uploads.section import Measured, section
-from bench.uploads.servers import MEDIASTORE_BUCKET, TUSD_BUCKET, Subject, mediastore, tusd
+from bench.uploads.servers import (
+    DATABASE,
+    MEDIASTORE_BUCKET,
+    TUSD_BUCKET,
+    Subject,
+    mediastore,
+    tusd,
+)
 from mediastore.local.postgres import LocalPostgres
 from mediastore.settings import MIB
 
@@ -30,8 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-uploads-")))
-        folder.chmod(0o755)  # Postgres may run as another user
-        postgres = stack.enter_context(_postgres(folder))
+        postgres = stack.enter_context(local_postgres(folder))
+        asyncio.run(make_database(postgres, DATABASE))
         store = stack.enter_context(minio(folder, [MEDIASTORE_BUCKET, TUSD_BUCKET]))
         near = _measure(folder, store, postgres, 0, options.rounds)
         far = _measure(folder, store, postgres, LATENCY_MS, options.rounds)
@@ -55,26 +61,6 @@ def _measure(
             cells += rounds(subjects, LOADS, requests, count=count)
         large = [load for load in LOADS if load.size >= 8 * MIB]
         return Measured(latency_ms, cells, list(again(ours, large, count=count)))
-
-
-@contextmanager
-def _postgres(folder: Path) -> Iterator[LocalPostgres]:
-    """A durable Postgres with its default settings and an empty database."""
-    postgres = LocalPostgres(folder / "postgres", folder / "postgres.log")
-    postgres.start()
-    try:
-        asyncio.run(_create_database(postgres))
-        yield postgres
-    finally:
-        postgres.stop()
-
-
-async def _create_database(postgres: LocalPostgres) -> None:
-    connection = await asyncpg.connect(postgres.dsn("postgres"))
-    try:
-        await connection.execute("CREATE DATABASE mediastore")
-    finally:
-        await connection.close()
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ _AGAIN_HEAD = (
     "to reach",
 )
 _CONDITIONS = (
-    "tusd 2.9.1 with its s3store (no hooks, no downloads, no hashing of bodies, parts of 8 MiB) and "
+    "tusd 2.9.1 with its s3store (no hooks, no downloads, no hashing of bodies, 8 MiB parts) and "
     "one mediastore process (default settings, no access log) with a durable Postgres 18; each has "
     "a bucket of its own of one MinIO, everything on the same machine and disk. The same client, a "
     "process of its own, sends bytes never seen before over keep-alive connections; the servers "
-    "take turns, and the medians of {count} rounds are shown. CPU is user and system time an upload "
-    "of the process, Postgres's of all of its processes."
+    "take turns, and the medians of {count} rounds are shown. CPU is user and system time for each "
+    "upload of the process, Postgres's of all of its processes."
 )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import ACCESS_KEY, SECRET_KEY, Server, cpu_seconds, free_port, program, running
-from mediastore.catalog.migrations import migrate
 from mediastore.catalog.pool import open_catalog
 from mediastore.catalog.tenants import create_api_key, create_tenant
 from mediastore.clock import SystemClock
@@ -18,6 +17,7 @@ from mediastore.settings import MIB, load_settings
 MEDIASTORE_BUCKET = "mediastore"
 TUSD_BUCKET = "tusd"
 TENANT = "bench"
+DATABASE = "mediastore"
 # By default tusd collects 50 MiB before it sends anything; with parts of 8 MiB sending overlaps.
 TUSD_PART_BYTES = 8 * MIB
 
@@ -90,7 +90,7 @@ port = {port}
 metrics_port = -1
 access_log = false
 [catalog]
-dsn = "{postgres.dsn("mediastore")}"
+dsn = "{postgres.dsn(DATABASE)}"
 [chunk_store]
 driver = "s3"
 bucket = "{MEDIASTORE_BUCKET}"
@@ -105,7 +105,6 @@ level = "warning"
 
 async def _key(config: Path) -> str:
     settings = load_settings(config)
-    await migrate(settings.catalog.dsn.get_secret_value())
     async with open_catalog(settings.catalog, SystemClock()) as catalog:
         if await catalog.fetch_row("tenant_get", TENANT) is None:
             await create_tenant(catalog, TENANT)

@@ -1,0 +1,1 @@
+"""What the catalog costs Postgres: `python -m bench.catalog`."""
