@@ -167,6 +167,15 @@ async def intend(
     return [IntentChunk(*row) for row in rows]
 
 
+def _columns(chunks: Sequence[CommitChunk]) -> tuple[list[bytes], list[int], list[bool]]:
+    """Rows as the columns that a statement takes."""
+    return (
+        [chunk.hash for chunk in chunks],
+        [chunk.generation for chunk in chunks],
+        [chunk.put for chunk in chunks],
+    )
+
+
 async def commit(
     catalog: Catalog,
     upload: Upload,
@@ -186,9 +195,7 @@ async def commit(
         upload.epoch,
         upload.offset,
         size,
-        [chunk.hash for chunk in chunks],
-        [chunk.generation for chunk in chunks],
-        [chunk.put for chunk in chunks],
+        *_columns(chunks),
         finishing,
         expires_seconds,
     )
@@ -215,9 +222,7 @@ async def commit_and_finish(
         upload.epoch,
         upload.offset,
         size,
-        [chunk.hash for chunk in chunks],
-        [chunk.generation for chunk in chunks],
-        [chunk.put for chunk in chunks],
+        *_columns(chunks),
         blob,
         chunking.size_min_bytes,
         chunking.size_average_bytes,

@@ -3,12 +3,13 @@
 import json
 import re
 from base64 import b64decode
-from binascii import Error as Base64Error
 from dataclasses import dataclass
 from typing import Any
 
 from multidict import MultiMapping
+from uuid_utils.compat import uuid7
 
+from mediastore.catalog.uploads import UploadDraft
 from mediastore.content.hashing import parse_hash
 from mediastore.errors import BadMetadata, BadRequest
 from mediastore.objects.fields import (
@@ -37,6 +38,23 @@ class Description:
     content_type: str
     metadata: dict[str, Any]
     declared_hash: bytes | None
+
+    def draft(
+        self, tenant: str, protocol: str, *, length: int | None, idempotency_key: str | None = None
+    ) -> UploadDraft:
+        """A new upload of what is described."""
+        return UploadDraft(
+            id=uuid7(),
+            tenant=tenant,
+            owner=self.owner,
+            name=self.name,
+            content_type=self.content_type,
+            metadata=self.metadata,
+            protocol=protocol,
+            length=length,
+            declared_hash=self.declared_hash,
+            idempotency_key=idempotency_key,
+        )
 
 
 def from_tus(header: str | None, *, metadata_max_bytes: int) -> Description:
@@ -135,7 +153,7 @@ def _tus_pairs(header: str | None) -> dict[str, str]:
 def _decoded(key: str, value: str) -> str:
     try:
         return b64decode(value, validate=True).decode()
-    except (Base64Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, or not UTF-8
         raise BadMetadata(
             f"the value of {key!r} in Upload-Metadata is not base64 of UTF-8"
         ) from None

@@ -6,11 +6,9 @@ Idempotency-Key the request can be sent again: the answer is the object that the
 """
 
 from aiohttp import web
-from uuid_utils.compat import uuid7
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
-from mediastore.catalog.uploads import UploadDraft
 from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
 from mediastore.uploads.keys import UPLOADS
@@ -33,18 +31,7 @@ async def create(request: web.Request) -> web.Response:
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
     if (earlier := await uploads.repeated(tenant.id, key)) is not None:
         return _answer(request, earlier, status=200)
-    draft = UploadDraft(
-        id=uuid7(),
-        tenant=tenant.id,
-        owner=says.owner,
-        name=says.name,
-        content_type=says.content_type,
-        metadata=says.metadata,
-        protocol="raw",
-        length=length,
-        declared_hash=says.declared_hash,
-        idempotency_key=key,
-    )
+    draft = says.draft(tenant.id, "raw", length=length, idempotency_key=key)
     try:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
     except IdempotencyKeyInUse:

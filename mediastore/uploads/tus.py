@@ -11,10 +11,8 @@ from functools import wraps
 from uuid import UUID
 
 from aiohttp import web
-from uuid_utils.compat import uuid7
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
-from mediastore.catalog.uploads import UploadDraft
 from mediastore.errors import (
     BadLength,
     BadRequest,
@@ -82,17 +80,7 @@ async def create(request: web.Request) -> web.Response:
         request.headers.get("Upload-Metadata"),
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
-    draft = UploadDraft(
-        id=uuid7(),
-        tenant=tenant.id,
-        owner=says.owner,
-        name=says.name,
-        content_type=says.content_type,
-        metadata=says.metadata,
-        protocol="tus",
-        length=length,
-        declared_hash=says.declared_hash,
-    )
+    draft = says.draft(tenant.id, "tus", length=length)
     uploads = request.app[UPLOADS]
     if request.can_read_body:
         _check_body(request, offset=0, length=length)

@@ -42,6 +42,7 @@ def test_nothing_said() -> None:
         "ä YQ==",
         "a Y Q==",
         "a YQ",
+        "a \x80",
         "a /w==",
         "filetype YQ==",
         "blake3 YQ==",
