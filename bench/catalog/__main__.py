@@ -20,6 +20,7 @@ from bench.catalog.traffic import (
     large,
     mix,
     small,
+    updates,
     wal_bytes,
 )
 from bench.postgres import local_postgres, make_database, opened
@@ -57,8 +58,8 @@ async def _section(postgres: LocalPostgres, blobs: int, uploads: int) -> str:
         "long after a checkpoint": await _wal(postgres, photos, images=False),
         "first touch after a checkpoint": await _wal(postgres, photos, images=True),
     }
-    updates = {factor: await _updates(postgres, photos, factor, uploads) for factor in FILLFACTORS}
-    return section(Figures(blobs, uploads, room, wal, updates))
+    changes = {factor: await _updates(postgres, photos, factor, uploads) for factor in FILLFACTORS}
+    return section(Figures(blobs, uploads, room, wal, changes))
 
 
 async def _room(postgres: LocalPostgres, content: Content) -> list[Room]:
@@ -96,15 +97,20 @@ def _new_batches() -> list[list[bytes]]:
 
 async def _updates(postgres: LocalPostgres, content: Content, factor: int, uploads: int) -> Updates:
     dsn = await make_database(postgres, f"fillfactor-{factor}")
-    async with opened(dsn) as (catalog, connection):
+    async with opened(dsn) as (_, connection):
         await connection.execute(f"ALTER TABLE chunks SET (fillfactor = {factor})")
         await fill(connection, content)
         known = await _hashes(connection, "chunks", 10_000)
-        return await mix(catalog, connection, known, count=uploads)
+    async with opened(dsn) as (catalog, connection):
+        await mix(catalog, connection, known, count=uploads)
+    async with opened(dsn) as (_, connection):
+        return await updates(connection)
 
 
 async def _hashes(connection: asyncpg.Connection, source: str, count: int) -> list[bytes]:
-    rows = await connection.fetch(f"SELECT hash FROM {source} ORDER BY hash LIMIT {count}")
+    rows = await connection.fetch(
+        f"SELECT hash FROM {source} WHERE size = {PHOTO_BYTES} ORDER BY hash LIMIT {count}"
+    )
     return [row["hash"] for row in rows]
 
 

@@ -45,7 +45,7 @@ SELECT n_tup_upd, n_tup_hot_upd,
        pg_table_size(relid)::float8 / (SELECT count(*) FROM chunks) AS bytes_per_row
 FROM pg_stat_user_tables WHERE relname = 'chunks'
 """
-STATISTICS_SECONDS = 2.0  # sessions report what they did once a second, when idle
+STATISTICS_SECONDS = 1.0  # for ended sessions' counts to arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +168,10 @@ async def wal_bytes(
 
 async def mix(
     catalog: Catalog, connection: asyncpg.Connection, known: list[bytes], *, count: int
-) -> Updates:
+) -> None:
     """Uploads: some chunks are known already, some uploads are given up and released."""
     chance = random.Random(7)
+    await asyncio.sleep(STATISTICS_SECONDS)
     await connection.execute("SELECT pg_stat_reset()")
     for number in range(count):
         batches = [
@@ -183,6 +184,10 @@ async def mix(
         await large(catalog, batches, abandoned=number % ABANDONED_EVERY == 0)
         if number % (4 * ABANDONED_EVERY) == 0:
             await catalog.fetch("references_release", RELEASE_ENTRIES)
+
+
+async def updates(connection: asyncpg.Connection) -> Updates:
+    """What `mix` did, once its sessions have ended: a session reports the last of it then."""
     await asyncio.sleep(STATISTICS_SECONDS)
     row = await connection.fetchrow(_UPDATES)
     return Updates(row["n_tup_upd"], row["n_tup_hot_upd"], row["bytes_per_row"])

@@ -75,6 +75,8 @@ CREATE INDEX objects_tenant_id ON objects (tenant, id);
 CREATE INDEX objects_purge_at ON objects (purge_at) WHERE purge_at IS NOT NULL;
 
 -- A row is a dedup hit only while stored and undamaged (INV-2); a committed row has refs > 0 (INV-4).
+-- No fillfactor: every row is updated soon after its insert, and a page is pruned when it is nearly full; inserts that
+-- keep room free leave it before that, and the rows take two thirds more space (docs/performance.md).
 CREATE TABLE chunks (
     hash bytea PRIMARY KEY,
     generation bigint NOT NULL,
@@ -87,7 +89,7 @@ CREATE TABLE chunks (
     CONSTRAINT chunks_size_positive CHECK (size > 0),
     CONSTRAINT chunks_refs_positive CHECK (refs > 0),
     CONSTRAINT chunks_damaged_only_when_stored CHECK (damaged_at IS NULL OR stored)
-) WITH (fillfactor = 90);
+);
 CREATE INDEX chunks_damaged_at ON chunks (damaged_at) WHERE damaged_at IS NOT NULL;
 
 CREATE TABLE uploads (
