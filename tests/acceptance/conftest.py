@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.server import Server, dev_server, run_command
+from mediastore.local.postgres import postgres_processes
+from tests.acceptance.server import Server, dev_server, gone_is_fine, run_command
 from tests.conftest import DatabaseServer
 
 MakeServer = Callable[..., Server]
@@ -86,7 +87,12 @@ def short_folder() -> Iterator[Path]:
     try:
         yield made
     finally:
+        left = [*postgres_processes(made / "postgres"), *postgres_processes(made / "data/postgres")]
+        for process in left:
+            with gone_is_fine():
+                process.kill()
         shutil.rmtree(made, ignore_errors=True)
+    assert left == [], "the test left a Postgres behind"
 
 
 @contextmanager

@@ -170,7 +170,7 @@ class Server:
             self.process.wait()
             self.process = None
         for process in self.postgres():
-            with _gone_is_fine():
+            with gone_is_fine():
                 process.kill()
         psutil.wait_procs(self.postgres(), timeout=STOP_TIMEOUT_SECONDS)
 
@@ -240,7 +240,8 @@ def dev_server(data: Path, folder: Path, **settings: str) -> Server:
 
 
 @contextmanager
-def _gone_is_fine() -> Iterator[None]:
+def gone_is_fine() -> Iterator[None]:
+    """A process that was listed may end before it is signalled: Postgres's backends often do."""
     try:
         yield
     except psutil.NoSuchProcess:

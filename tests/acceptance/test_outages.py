@@ -17,7 +17,7 @@ from mediastore.local.postgres import LocalPostgres, postgres_processes
 from tests.acceptance.client import Answer, id_of
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer, servers_on, stored_bytes
 from tests.acceptance.content import MIB, content
-from tests.acceptance.server import Server
+from tests.acceptance.server import Server, gone_is_fine
 from tests.acceptance.toxiproxy import Toxiproxy, toxiproxy
 from tests.conftest import FORGETFUL
 
@@ -40,8 +40,6 @@ def postgres(folder: Path) -> Iterator[LocalPostgres]:
         made.start()
         yield made
     finally:
-        for process in postgres_processes(made.folder):
-            process.resume()
         made.stop()
 
 
@@ -121,18 +119,27 @@ def test_postgres_down_and_up_again(fragile: Server, postgres: LocalPostgres) ->
 def test_postgres_that_does_not_answer(fragile: Server, postgres: LocalPostgres) -> None:
     """Stopped in its tracks: connections stay open and nothing comes back."""
     work = Work(fragile)
-    processes = postgres_processes(postgres.folder)
-    for process in processes:
-        process.suspend()
-    try:
+    with suspended(postgres):
         assert_unavailable(fragile.client().post(b"x"), "catalog_unavailable")
         assert fragile.client().head(work.upload).status == 503
         fragile.wait_until_not_ready()
         assert fragile.client().get("/healthz").status == 200
+    work.goes_on()
+
+
+@contextmanager
+def suspended(postgres: LocalPostgres) -> Iterator[None]:
+    """Every process of it stopped in its tracks, the postmaster first: it makes the others."""
+    processes = sorted(postgres_processes(postgres.folder), key=lambda process: process.pid)
+    try:
+        for process in processes:
+            with gone_is_fine():
+                process.suspend()
+        yield
     finally:
         for process in processes:
-            process.resume()
-    work.goes_on()
+            with gone_is_fine():
+                process.resume()
 
 
 def test_a_start_without_postgres_says_why(postgres: LocalPostgres, folder: Path) -> None:
