@@ -5,18 +5,20 @@ python docs/generate.py --check   exits 1 when a page is not what the code says
 """
 
 import inspect
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import mediastore_gc.cli
+from mediastore_gc.status import CollectionMetrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
+from typer import Typer
+from typer.testing import CliRunner
 
+import mediastore.cli
 from mediastore.chunkstore.measured import ChunkStoreMetrics
 from mediastore.errors import every_error
 from mediastore.settings import Settings
@@ -34,8 +36,6 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def errors_page() -> str:
-    import mediastore.catalog.pool  # noqa: F401  (an error class of its own lives there)
-
     rows = [
         (f"`{kind.code}`", str(kind.status), str(kind.exit_code), _retry(kind), kind.message())
         for kind in every_error()
@@ -86,14 +86,21 @@ def _default(value: object) -> str:
 
 
 def metrics_page() -> str:
-    registry = CollectorRegistry()
-    Metrics.create(registry)
-    ChunkStoreMetrics(registry)
+    service, collector = CollectorRegistry(), CollectorRegistry()
+    Metrics.create(service)
+    ChunkStoreMetrics(service)
+    CollectionMetrics(collector)
+    head = ("name", "type", "labels", "meaning")
     return (
         f"{NOTICE}\n# Metrics\n\n"
-        "Prometheus text at `/metrics` on a port of its own (`http.metrics_port`). Label values "
-        "are few and fixed: no tenant, no key, no path.\n\n"
-        + table(("name", "type", "labels", "meaning"), sorted(_metric_rows(registry)))
+        "Label values are few and fixed: no tenant, no key, no path.\n\n"
+        "## The service\n\n"
+        "Prometheus text at `/metrics` on a port of its own (`http.metrics_port`).\n\n"
+        + table(head, sorted(_metric_rows(service)))
+        + "\n## The collector\n\n"
+        "Prometheus text on the port that `mediastore-gc run --metrics-port` names, beside the "
+        "`mediastore_chunk_store_` metrics above.\n\n"
+        + table(head, sorted(_metric_rows(collector)))
     )
 
 
@@ -105,38 +112,39 @@ def _metric_rows(registry: CollectorRegistry) -> Iterator[tuple[str, ...]]:
     }
     for metric in registry.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")
-        named = ", ".join(f"`{label}`" for label in labels.get(metric.name, ()))
+        # A family that a collector of our own makes knows its labels itself.
+        names: Iterable[str] = labels.get(metric.name) or getattr(metric, "_labelnames", ()) or ()
+        named = ", ".join(f"`{label}`" for label in names)
         yield f"`{name}`", metric.type, named, metric.documentation
 
 
 def cli_page() -> str:
     parts = [f"{NOTICE}\n# Command lines\n\nExit codes are in [errors](errors.md).\n"]
-    for program, module in (
-        ("mediastore", "mediastore.cli"),
-        ("mediastore-gc", "mediastore_gc.cli"),
+    for program, app in (
+        ("mediastore", mediastore.cli.app),
+        ("mediastore-gc", mediastore_gc.cli.app),
     ):
-        if find_spec(module) is not None:
-            parts += _help(program, module, [])
+        parts += _help(program, app, [])
     return "".join(parts)
 
 
-def _help(program: str, module: str, command: list[str]) -> Iterator[str]:
+def _help(program: str, app: Typer, command: list[str]) -> Iterator[str]:
     """The help of one command and of those below it."""
-    code = f"import sys; sys.argv[0] = {program!r}; from {module} import main; main()"
-    environment = {**os.environ, "COLUMNS": HELP_COLUMNS, "TERM": "dumb", "NO_COLOR": "1"}
-    asked = subprocess.run(
-        [sys.executable, "-c", code, *command, "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=environment,
+    asked = CliRunner().invoke(
+        app,
+        [*command, "--help"],
+        prog_name=program,
+        env={"COLUMNS": HELP_COLUMNS, "TERM": "dumb", "NO_COLOR": "1"},
+        catch_exceptions=False,
     )
     name = " ".join([program, *command])
+    if asked.exit_code != 0:
+        raise RuntimeError(f"{name} --help ended with {asked.exit_code}: {asked.output}")
     yield f"\n## {name}\n\n```text\n{asked.stdout.rstrip()}\n```\n"
     _, _, commands = asked.stdout.partition("\nCommands:\n")
     for line in commands.splitlines():
         if line.startswith("  ") and not line.startswith("   "):
-            yield from _help(program, module, [*command, line.split()[0]])
+            yield from _help(program, app, [*command, line.split()[0]])
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

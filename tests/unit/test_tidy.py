@@ -1,6 +1,7 @@
 """The code base's own rules, as a test: what a reviewer would have to say again and again."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,11 +34,39 @@ PRINTING = {
     ROOT / "mediastore" / "local" / "development.py",
     ROOT / "gc" / "mediastore_gc" / "cli.py",
 }
+# Where the code is worked on and where packages come from is nobody's business here.
+MACHINE_PLACES = re.compile(
+    r"(?<![\w.$}/])/(?:root|work|home|tmp/\w)(?![\w.-])"
+    r"|registry\.(?:npmjs|yarnpkg)|pypi\.org|pythonhosted|proxy\.golang|sum\.golang|deb\.debian"
+)
+FOLDERS = (
+    ".ci",
+    "bench",
+    "config",
+    "docs",
+    "gc",
+    "helm",
+    "mediastore",
+    "requirements",
+    "tests",
+)
+MADE_FOLDERS = {"node_modules", "__pycache__", "results"}
 UNFINISHED = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
 
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every text file of the repository, without what tools and runs have made."""
+    below = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
+    for path in [*ROOT.iterdir(), *below]:
+        if MADE_FOLDERS.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
+            try:
+                yield path, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -114,3 +143,39 @@ def test_locks_name_no_download_address() -> None:
         text = lock.read_text(encoding="utf-8")
         assert "://" not in text, lock
         assert "index-url" not in text, lock
+
+
+def test_no_file_names_a_place_of_the_machine_it_was_written_on_or_a_registry() -> None:
+    found = [
+        f"{named(path)}:{number}: {line.strip()[:100]}"
+        for path, text in texts()
+        if path != Path(__file__)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if MACHINE_PLACES.search(line)
+    ]
+    assert not found
+
+
+def anchors(text: str) -> set[str]:
+    """What `#…` may name in a page: GitHub's form of its headings."""
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=named
+)
+def test_a_page_links_to_what_is_there(page: Path) -> None:
+    missing = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists():
+            missing.append(link)
+            continue
+        if anchor and anchor not in anchors(target.read_text(encoding="utf-8")):
+            missing.append(link)
+    assert not missing
