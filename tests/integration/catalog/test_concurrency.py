@@ -134,7 +134,8 @@ class Worker:
             return world.made(begun)
         self.maybe_killed()
         world.open.add(draft.id)
-        upload = await self.row(draft.id)
+        # Another worker may take the upload before this row is read: the epoch stays this writer's.
+        upload = replace(await self.row(draft.id), epoch=epoch)
         stored = world.store(begun)
         self.maybe_killed()
         while True:
