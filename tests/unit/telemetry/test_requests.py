@@ -16,7 +16,9 @@ def service(metrics: Metrics) -> web.Application:
             raise web.HTTPConflict
         return web.Response(text="ok")
 
-    app = web.Application(middlewares=[observe_requests(metrics, SystemClock(), access_log=log_by_structlog)])
+    app = web.Application(
+        middlewares=[observe_requests(metrics, SystemClock(), access_log=log_by_structlog)]
+    )
     app.on_response_prepare.append(echo_request_id)
     app.router.add_get("/things/{id}", thing)
     return app
