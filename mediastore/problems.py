@@ -50,7 +50,8 @@ def problem_document(error: MediastoreError) -> dict[str, Any]:
         "title": type(error).message(),
         "status": error.status,
         "code": error.code,
-        "detail": error.detail,
+        # What a part said of its failure can name hosts and keys: that is for the log.
+        "detail": error.detail if error.status < 500 else type(error).message(),
         **error.members,
     }
 

@@ -167,7 +167,7 @@ class MemorySettings(Section):
         10, gt=0, description="How long a new body waits for memory before 503."
     )
     chunk_cache_bytes: int = Field(
-        128 * MIB, ge=0, description="Verified chunks kept for the next reader."
+        96 * MIB, ge=0, description="Verified chunks kept for the next reader."
     )
     spool_directory: Path | None = Field(
         None, description="Where slow readers' chunks wait (unlinked files); unset: the system's."

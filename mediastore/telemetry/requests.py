@@ -28,6 +28,10 @@ CLIENT_CLOSED_STATUS = 499  # nginx's number for a client that went away: never 
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+# An orchestrator ends a process that does not say that it lives: being busy is no reason for that.
+ALWAYS_ANSWERED = "/healthz"
+
+
 def _raise_again(_request: web.Request, error: Exception) -> web.StreamResponse:
     raise error
 
@@ -65,7 +69,8 @@ def observe_requests(
         in_progress += 1
         try:
             try:
-                response = await (handler if in_progress <= in_progress_max else _refuse)(request)
+                refused = in_progress > in_progress_max and request.path != ALWAYS_ANSWERED
+                response = await (_refuse if refused else handler)(request)
             except Exception as error:  # noqa: BLE001  (`answer_error` raises what it cannot answer)
                 response = answer_error(request, error)
             status = response.status
