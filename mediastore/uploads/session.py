@@ -144,7 +144,8 @@ class Session:
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
             return Received(end, offset, self.upload, None)
-        return Received(end, self._received, self.upload, await self._complete())
+        made = await self._complete()
+        return Received(end, self._received, self.upload, made)
 
     async def _complete(self) -> Object | None:
         await self._settle()
@@ -152,9 +153,12 @@ class Session:
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch)
         key = None if self._draft is None else self._draft.idempotency_key
-        return await store_last_batch(
-            self._parts, self._open_upload(), batch, self._hasher, idempotency_key=key
-        )
+        upload = self._open_upload()
+        made = await store_last_batch(self._parts, upload, batch, self._hasher, idempotency_key=key)
+        if made is None:  # what the answer acknowledges is the row as it stands now
+            whole = upload.offset + batch.size
+            self.upload = replace(upload, offset=whole, length=whole, state="finishing")
+        return made
 
     async def _drop(self) -> None:
         await self._abandon_storing()
