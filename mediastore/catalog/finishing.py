@@ -30,6 +30,12 @@ async def stored_chunks(
     return [StoredChunk(*row) for row in rows]
 
 
+async def has_damaged_chunk(catalog: Catalog, id_: UUID) -> bool:
+    """Is a chunk of this upload marked damaged, so that nobody can read it back?"""
+    damaged: bool = await catalog.fetch_value("upload_damaged", id_)
+    return damaged
+
+
 async def touch_finishing(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
     """Show that the finishing job lives. False: another job has taken over, or it is done."""
     row = await catalog.fetch_value(

@@ -13,6 +13,7 @@ import structlog
 from mediastore.catalog.finishing import (
     claim_finishing,
     finish,
+    has_damaged_chunk,
     stale_finishing,
     touch_finishing,
 )
@@ -22,7 +23,7 @@ from mediastore.catalog.uploads import Upload, terminate_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import BadDigest, MediastoreError
+from mediastore.errors import BadDigest, ContentDamaged, MediastoreError, Unavailable
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
 from mediastore.uploads.running_hash import catch_up
@@ -33,6 +34,8 @@ TOUCH_SECONDS = 3
 STALE_SECONDS = 10
 SWEEP_SECONDS = 15
 JOBS_MAX = 8
+OUTAGE_RETRIES_MAX = 20
+OUTAGE_PAUSE_SECONDS = 15
 
 
 class Finisher:
@@ -79,8 +82,9 @@ class Finisher:
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             try:
+                places = max(0, JOBS_MAX - len(self._jobs))  # the rest is for other processes
                 stale = await stale_finishing(
-                    self._catalog, stale_seconds=STALE_SECONDS, limit=JOBS_MAX
+                    self._catalog, stale_seconds=STALE_SECONDS, limit=places
                 )
                 for id_ in stale:
                     if id_ in self._jobs:
@@ -116,18 +120,13 @@ class Finisher:
         return job.result() if done else None
 
     async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
+        # Without a sign of life it expires in the end, unless an upload of the same bytes heals it.
+        if await has_damaged_chunk(self._catalog, upload.id):
+            raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
         alive = asyncio.create_task(self._show_life(upload))
         try:
             async with self._places:
-                await catch_up(
-                    self._catalog,
-                    self._store,
-                    self._memory,
-                    upload.id,
-                    hasher,
-                    upload.offset,
-                    wait_seconds=self._settings.memory.wait_max_seconds,
-                )
+                await self._hash_rest(upload, hasher)
             return await finish(
                 self._catalog,
                 upload,
@@ -140,6 +139,28 @@ class Finisher:
             raise
         finally:
             alive.cancel()
+
+    async def _hash_rest(self, upload: Upload, hasher: BlobHasher) -> None:
+        """Hash what is stored and not hashed. An outage is waited out for a while: another job
+        would begin again at byte 0.
+        """
+        for tried in range(OUTAGE_RETRIES_MAX + 1):
+            try:
+                return await catch_up(
+                    self._catalog,
+                    self._store,
+                    self._memory,
+                    upload.id,
+                    hasher,
+                    upload.offset,
+                    wait_seconds=self._settings.memory.wait_max_seconds,
+                )
+            except Unavailable as error:
+                if tried == OUTAGE_RETRIES_MAX:
+                    raise
+                log.warning("finishing_put_off", upload=str(upload.id), why=error.detail)
+            await self._clock.sleep(OUTAGE_PAUSE_SECONDS)
+        return None
 
     async def _show_life(self, upload: Upload) -> None:
         while True:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from mediastore.catalog.finishing import StoredChunk, stored_chunks
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.reading import mark_damaged
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk
@@ -18,6 +19,7 @@ from mediastore.errors import ContentDamaged, ContentMissing
 from mediastore.memory import MemoryBudget
 
 PAGE_CHUNKS = 256
+READS_MAX = 2  # of one copy: the first one may have been damaged on its way
 
 
 class RunningHashes:
@@ -65,7 +67,8 @@ async def catch_up(
 ) -> None:
     """Hash an upload's stored chunks from where `hasher` stands to the offset `until`.
 
-    Raises ContentMissing, ContentDamaged, ChunkStoreUnavailable, Overloaded.
+    Raises ContentMissing and ContentDamaged, after marking the copy; ChunkStoreUnavailable,
+    CatalogUnavailable, Overloaded, after which it can be called again and goes on where it was.
     """
     while hasher.offset < until:
         chunks = await stored_chunks(
@@ -76,17 +79,23 @@ async def catch_up(
         for chunk in chunks:
             await memory.acquire(chunk.size, timeout_seconds=wait_seconds)
             try:
-                await update_hash(hasher, await _read_back(store, chunk))
+                await update_hash(hasher, await _read_back(catalog, store, chunk))
             finally:
                 memory.release(chunk.size)
 
 
-async def _read_back(store: ChunkStore, chunk: StoredChunk) -> bytes:
+async def _read_back(catalog: Catalog, store: ChunkStore, chunk: StoredChunk) -> bytes:
+    """A stored chunk's bytes, verified. A copy that is bad twice is marked: unmarked it would stay
+    a dedup hit (INV-2), and no upload of the same bytes could ever heal it.
+    """
     key = chunk_key(chunk.hash, chunk.generation)
-    try:
-        data = await store.get(key)
-    except MissingKey:
-        raise ContentMissing(f"the store lacks {key}") from None
-    if (await asyncio.to_thread(name_chunk, data)).hash != chunk.hash:
-        raise ContentDamaged(f"the bytes of {key} do not have its hash")
-    return data
+    for _ in range(READS_MAX):
+        try:
+            data = await store.get(key)
+        except MissingKey:
+            await mark_damaged(catalog, chunk.hash, chunk.generation)
+            raise ContentMissing(f"the store lacks {key}") from None
+        if (await asyncio.to_thread(name_chunk, data)).hash == chunk.hash:
+            return data
+    await mark_damaged(catalog, chunk.hash, chunk.generation)
+    raise ContentDamaged(f"the bytes of {key} do not have its hash")

@@ -36,6 +36,10 @@ SELECT u."offset", u.hash, u.size, c.generation FROM upload_chunks AS u JOIN chu
 WHERE u.upload = $1 AND u.pass = 0 AND u."offset" >= $2 AND u."offset" < $3 AND c.stored
 ORDER BY u."offset" LIMIT $4;
 
+-- name: upload_damaged
+SELECT EXISTS (SELECT 1 FROM upload_chunks AS u JOIN chunks AS c ON c.hash = u.hash
+               WHERE u.upload = $1 AND c.damaged_at IS NOT NULL);
+
 -- name: upload_finishing_touch
 -- The job that finishes an upload shows that it is alive; its epoch fences older jobs.
 UPDATE uploads SET touched_at = catalog_clock(),

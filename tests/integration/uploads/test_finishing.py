@@ -1,13 +1,17 @@
-"""Uploads whose last bytes came to a process that has not seen the first ones: state `finishing`."""
+"""Uploads whose last bytes came to a process that has not seen the first ones."""
 
 import asyncio
+import zlib
 from uuid import UUID
 
 import asyncpg
+import pytest
 
+from mediastore.errors import ChunkStoreUnavailable
+from mediastore.uploads import finishing
 from tests.faults import Fault
-from tests.integration.uploads.conftest import Service, Starter
-from tests.integration.uploads.test_tus import content, create, offset_of, patch, stored
+from tests.integration.uploads.conftest import Service, Starter, until
+from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
 
 
 async def half_elsewhere(start: Starter, data: bytes) -> tuple[Service, str]:
@@ -32,3 +36,75 @@ async def test_an_answer_before_the_hash_is_known_acknowledges_every_byte(start:
     job = service.uploads.parts.finisher._jobs[UUID(url.rpartition("/")[2])]
     await job
     assert await stored(service, url) == data
+
+
+async def refused(service: Service, url: str, offset: int, data: bytes) -> tuple[int, str]:
+    answer = await service.client.patch(
+        url, data=data, headers={**service.tus, **PATCH_TYPE, "Upload-Offset": str(offset)}
+    )
+    return answer.status, (await answer.json())["code"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+async def test_a_bad_copy_is_marked_not_read_for_ever_and_healed_by_the_same_bytes(
+    start: Starter, sql: asyncpg.Connection, missing: bool
+) -> None:
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data)
+    key = min(service.kept._held)
+    await service.kept.delete_many([key])
+    if not missing:
+        await service.kept.put(key, b"rotten", crc32=zlib.crc32(b"rotten"))
+    code = "content_missing" if missing else "content_damaged"
+    assert await refused(service, url, 20_000, data[20_000:]) == (500, code)
+    marked = await sql.fetchval("SELECT hash FROM chunks WHERE damaged_at IS NOT NULL")
+    assert marked.hex() in key
+
+    await sql.execute("UPDATE uploads SET touched_at = now() - interval '1h'")
+    expires, reads = await sql.fetchval("SELECT expires_at FROM uploads"), len(service.store.calls)
+    answer = await service.client.head(url, headers=service.tus)
+    assert answer.status == 500
+    assert len(service.store.calls) == reads
+    assert await sql.fetchval("SELECT expires_at FROM uploads") == expires
+
+    again = await create(service, 20_000)
+    assert await patch(service, again, 0, data[:20_000]) == (204, "20000")
+    await sql.execute("UPDATE uploads SET touched_at = now() - interval '1h'")
+    await offset_of(service, url)
+    await until(lambda: not service.uploads.parts.finisher._jobs)
+    assert await stored(service, url) == data
+
+
+async def test_an_outage_does_not_send_the_job_back_to_the_first_byte(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "OUTAGE_PAUSE_SECONDS", 0.01)
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data)
+    service.store.script("get", None, None, Fault(before=ChunkStoreUnavailable()))
+    assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await until(lambda: not service.uploads.parts.finisher._jobs)
+    assert await stored(service, url) == data
+    assert service.store.count("get") == len(service.kept._held) + 1
+
+
+async def test_a_process_takes_over_no_more_than_it_can_work_on(
+    start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "SWEEP_SECONDS", 0.01)
+    service = await start()
+    reading = Fault(gate=asyncio.Event())
+    service.store.always("get", reading)
+    for number in range(2 * finishing.JOBS_MAX):
+        url = await create(service, 2000)
+        await patch(service, url, 0, content(1000, number))
+    await sql.execute(
+        "UPDATE uploads SET length = 1000, state = 'finishing', touched_at = now() - interval '1h'"
+    )
+    jobs = service.uploads.parts.finisher._jobs
+    await until(lambda: len(jobs) == finishing.JOBS_MAX)
+    await asyncio.sleep(0.1)
+    assert len(jobs) == finishing.JOBS_MAX
+    assert reading.gate is not None
+    reading.gate.set()
+    await until(lambda: not jobs)
