@@ -79,7 +79,9 @@ class Session:
             while (piece := await self._read(body)) is not None:
                 if piece:
                     await self._admit(piece, body)
-                elif self._held_bytes >= SHED_MIN_BYTES:
+                # Asked to, by an empty piece; or others began to wait while this session was busy
+                # and could not be asked.
+                if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
                     await self._let_go()
                     body.forgive()
             return await self._end(body)

@@ -1,12 +1,14 @@
 """What goes wrong: connections that break, memory that is short, a process that stops."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from mediastore.uploads.body import BodyEnd
+from mediastore.uploads.session import Session
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
 
@@ -201,3 +203,50 @@ async def test_one_upload_does_not_take_all_places_of_the_store(
     url = await create(service, len(data))
     assert (await patch(service, url, 0, data))[0] == 204
     assert most == 8
+
+
+class SleepingBody:
+    """One piece, and then a client that sleeps until `waiting` is over."""
+
+    def __init__(self, piece: bytes, wait: Callable[[], Awaitable[None]]) -> None:
+        self.end: BodyEnd | None = None
+        self._piece = piece
+        self._wait = wait
+        self.waiting: asyncio.Task[None] | None = None
+
+    async def read(self) -> bytes | None:
+        if self.waiting is None:
+            self.waiting = asyncio.ensure_future(self._wait())  # runs while the piece is being cut
+            return self._piece
+        await asyncio.wait([self.waiting])
+        self.end = BodyEnd.BROKEN
+        return None
+
+    def wake(self) -> None:
+        """Nobody is asked: others began to wait while this session was busy."""
+
+    def forgive(self) -> None:
+        """No rate here."""
+
+
+async def test_a_session_that_goes_to_sleep_lets_go_for_those_who_wait_already(
+    service: Service,
+) -> None:
+    data, memory = content(200_000), service.memory
+    url = await create(service, 300_000)
+    standing = await service.uploads.take("acme", UUID(url.rpartition("/")[2]))
+    assert standing.upload is not None
+    session = Session(
+        service.uploads.parts, standing.upload, keeps_broken=True, ends_with_body=False
+    )
+
+    async def other() -> None:
+        await memory.acquire(memory.limit_bytes - 1000, timeout_seconds=5)
+        memory.release(memory.limit_bytes - 1000)
+
+    body = SleepingBody(data, other)
+    received = await session.receive(body)  # type: ignore[arg-type]
+    assert body.waiting is not None
+    await body.waiting
+    assert received.offset == len(data)
+    assert memory.in_use_bytes == 0
