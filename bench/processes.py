@@ -7,6 +7,7 @@ Their programs are looked up on PATH and in ~/go/bin. Each is a context manager;
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -70,6 +71,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind the program as Ctrl-C does, so that the servers end with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from bench.catalog.traffic import (
     wal_bytes,
 )
 from bench.postgres import local_postgres, make_database, opened
+from bench.processes import end_on_sigterm
 from bench.report import write_section
 from mediastore.local.postgres import LocalPostgres
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--uploads", type=int, default=800, help="large uploads of each mix")
     parser.add_argument("--dry", action="store_true", help="print only, do not write the section")
     options = parser.parse_args()
+    end_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="bench-catalog-") as folder:
         with local_postgres(Path(folder)) as postgres:
             body = asyncio.run(_section(postgres, options.blobs, options.uploads))

@@ -11,7 +11,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from bench.postgres import local_postgres, make_database
-from bench.processes import Server, delayed, minio
+from bench.processes import Server, delayed, end_on_sigterm, minio
 from bench.report import write_section
 from bench.uploads.measure import LOADS, Cell, again, rounds
 from bench.uploads.section import Measured, section
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="print only, do not write the section")
     options = parser.parse_args()
+    end_on_sigterm()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-uploads-")))
         postgres = stack.enter_context(local_postgres(folder))
