@@ -196,6 +196,7 @@ CREATE TABLE quarantine (
     refs bigint,
     since timestamptz NOT NULL
 );
+CREATE INDEX quarantine_hash ON quarantine (hash);
 
 CREATE TABLE variants (
     blob bytea NOT NULL REFERENCES blobs,

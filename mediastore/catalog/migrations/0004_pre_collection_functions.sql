@@ -91,7 +91,8 @@ BEGIN
 END $$;
 
 -- Release up to p_entries references. The transaction that takes a chunk's last reference removes its row and
--- dooms its key (INV-4). References that do not fit their row are quarantined: that costs space, never bytes.
+-- dooms its key (INV-4). References that do not fit their row are quarantined: that costs space, never bytes. From
+-- then on the row is never counted down: that what is left fits one day does not make it right.
 CREATE FUNCTION references_release_v1(p_entries integer)
 RETURNS TABLE (entries bigint, doomed_keys bigint, doomed_bytes bigint, quarantined bigint)
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
@@ -131,14 +132,17 @@ BEGIN
     -- what was released (2 - 1 = 1) and would be taken for one that nobody references.
     WITH gone AS (
         DELETE FROM chunks AS c USING unnest(v_hashes, v_counts) AS r (hash, released)
-        WHERE c.hash = r.hash AND c.refs = r.released RETURNING c.hash, c.generation, c.size
+        WHERE c.hash = r.hash AND c.refs = r.released
+          AND NOT EXISTS (SELECT 1 FROM quarantine AS q WHERE q.hash = c.hash)
+        RETURNING c.hash, c.generation, c.size
     ), condemned AS (
         INSERT INTO doomed (hash, generation, size, since)
         SELECT gone.hash, gone.generation, gone.size, catalog_clock() FROM gone RETURNING size
     )
     SELECT count(*), coalesce(sum(size), 0)::bigint INTO doomed_keys, doomed_bytes FROM condemned;
     UPDATE chunks AS c SET refs = c.refs - r.released FROM unnest(v_hashes, v_counts) AS r (hash, released)
-    WHERE c.hash = r.hash AND c.refs > r.released;
+    WHERE c.hash = r.hash AND c.refs > r.released
+      AND NOT EXISTS (SELECT 1 FROM quarantine AS q WHERE q.hash = c.hash);
 
     DELETE FROM unlinking AS u USING unnest(v_ids, v_takes) AS t (id, take)
     WHERE u.id = t.id AND u.cursor + t.take = length(u.entries) / 40;

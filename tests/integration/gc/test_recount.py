@@ -92,6 +92,22 @@ async def test_references_that_do_not_fit_their_row_are_quarantined(
     assert len(await world.keys()) == 3
 
 
+async def test_a_quarantined_hash_is_never_deleted(world: World, collector: MakeCollector) -> None:
+    """Not even when what is left of its count happens to fit what is released."""
+    await world.put([noise("live")])
+    made = [await world.put([noise("shared"), noise(number)]) for number in range(3)]
+    await set_refs(world, noise("shared"), 1)
+    for gone in made[:2]:
+        await world.trash(gone)
+    await collect_to_the_end(world, collector)
+    assert await world.count("quarantine") == 1
+    await world.trash(made[2])
+    counts = await collect_to_the_end(world, collector)
+    assert counts.deleted_keys == 1
+    assert any(name(noise("shared")).hex() in key for key in await world.keys())
+    assert len(await world.keys()) == 2
+
+
 async def test_a_pass_clears_only_what_was_doomed_before_it_began(
     world: World, collector: MakeCollector, dsn: str
 ) -> None:
