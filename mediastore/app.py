@@ -4,11 +4,13 @@ A part that cannot be opened ends the start with its error. Once running, a part
 requests fail with its stable code (503), and the next request that needs it tries again.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from mediastore.access.authenticator import Authenticator
+from mediastore.allocator import give_back_after_bursts
 from mediastore.app_keys import (
     AUTHENTICATOR,
     CATALOG,
@@ -63,6 +65,7 @@ def build_app(
         },
         clock,
     )
+    app.cleanup_ctx.append(_memory)
     app.cleanup_ctx.append(_catalog)
     app.cleanup_ctx.append(_chunk_store)
     app.router.add_routes(health_routes(app[READINESS]))
@@ -75,6 +78,12 @@ def build_app(
 
 def _access_log(settings: Settings, clock: Clock) -> AccessLog | None:
     return make_access_log(settings.log, clock) if settings.http.access_log else None
+
+
+async def _memory(app: web.Application) -> AsyncIterator[None]:
+    giving_back = asyncio.create_task(give_back_after_bursts(app[MEMORY], app[CLOCK]))
+    yield
+    giving_back.cancel()
 
 
 async def _catalog(app: web.Application) -> AsyncIterator[None]:

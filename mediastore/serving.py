@@ -19,7 +19,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from mediastore.allocator import give_back_large_buffers
+from mediastore.allocator import bound_arenas
 from mediastore.clock import Clock
 from mediastore.errors import BadSettings
 from mediastore.settings import KIB, HttpSettings, Settings
@@ -71,7 +71,7 @@ async def serve(
 
 def run(work: Coroutine[Any, Any, None]) -> int:
     """Run `work` on uvloop. Returns the exit code: 130 when a second signal cut the stop short."""
-    give_back_large_buffers()
+    bound_arenas()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(work)
