@@ -326,6 +326,8 @@ BEGIN
     IF v_upload.state <> 'open' THEN
         RAISE EXCEPTION 'upload % is finishing already', p_upload USING ERRCODE = 'MS900';
     END IF;
+    -- Blobs before chunks: body_begin_v1 may hold this blob, damaged, and want its chunks.
+    PERFORM 1 FROM blobs WHERE hash = p_blob FOR UPDATE;
     PERFORM upload_stored_v1(p_upload, p_hashes, p_generations, p_put);
     RETURN upload_become_object_v1(
         v_upload, p_blob, p_offset + p_size,
@@ -390,6 +392,8 @@ BEGIN
         DELETE FROM uploads AS u WHERE u.id = v_upload.id;
         uploads := uploads + 1;
         bytes := bytes + v_upload.committed;
+        -- A batch is bounded in references, too: 1 TiB is a quarter of a million of them.
+        EXIT WHEN bytes >= 1099511627776;
     END LOOP;
     RETURN NEXT;
 END $$;

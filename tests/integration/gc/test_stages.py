@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 from mediastore_gc.collector import Collector, RunCounts
 
+from mediastore.catalog.collection import expire_uploads
 from mediastore.errors import CollectorRefused
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
@@ -116,6 +117,15 @@ async def test_an_upload_of_doomed_bytes_is_stored_anew_and_survives_the_old_key
     assert old not in await world.keys()
     await world.assert_files_read_back()
     await assert_references_exact(world.sql)
+
+
+async def test_a_batch_of_expired_uploads_is_bounded_in_bytes(world: World) -> None:
+    """One transaction for a thousand huge ones would be cut off by its timeout, for ever."""
+    for number in range(3):
+        await leave_upload(world, [noise(number)])
+    await world.sql.execute('UPDATE uploads SET "offset" = 1::bigint << 40')
+    await world.clock.advance(8 * DAY)
+    assert await expire_uploads(world.catalog, 1000) == (1, 1 << 40)
 
 
 async def test_an_expired_upload_gives_its_chunks_back(

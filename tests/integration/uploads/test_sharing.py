@@ -8,6 +8,7 @@ import asyncpg
 
 from mediastore.catalog.uploads import take_upload
 from mediastore.chunkstore.keys import chunk_key
+from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import content, create, offset_of, patch, stored
 
@@ -218,3 +219,30 @@ async def test_many_overlapping_uploads_and_deletes_leave_exact_counts(
     for row in await sql.fetch("SELECT hash, generation FROM chunks WHERE stored"):
         found = await service.kept.head(chunk_key(row["hash"], row["generation"]))
         assert found.size > 0
+
+
+async def test_a_finish_locks_the_blob_before_its_chunks(
+    service: Service, sql: asyncpg.Connection, dsn: str
+) -> None:
+    """In the order of the design: body_begin holds a damaged blob and wants that blob's chunks."""
+    data = b"precious"
+    await post(service, data)
+    await sql.execute("UPDATE chunks SET damaged_at = now()")
+    putting = Fault(gate=asyncio.Event())
+    service.store.script("get", putting)
+    healing = asyncio.create_task(post(service, data))
+    await putting.reached.wait()
+    async with sql.transaction():
+        await sql.execute("SELECT 1 FROM blobs FOR UPDATE")
+        assert putting.gate is not None
+        putting.gate.set()
+        other = await asyncpg.connect(dsn)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not await other.fetchval(waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await other.execute("SELECT 1 FROM chunks FOR UPDATE NOWAIT")
+        await other.close()
+    assert (await healing)["size"] == len(data)
