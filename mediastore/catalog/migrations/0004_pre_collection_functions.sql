@@ -182,6 +182,8 @@ END $$;
 
 -- Doomed keys that the newest complete recount saw nobody reference, or whose hash has a stored, undamaged row
 -- of another generation (INV-7); the rest is kept and reported by `kept`.
+-- Doomed before that recount began, by its snapshot and by time: transaction numbers begin anew in a database that
+-- was dumped and loaded elsewhere.
 -- Claimed in this transaction, deleted only after it has committed (INV-5). The counter goes up with each claim;
 -- a database whose counter is behind the one that collectors have left in the store has been restored.
 CREATE FUNCTION doomed_claim_v1(
@@ -214,6 +216,7 @@ BEGIN
     FROM (SELECT hash, generation FROM doomed AS x
           WHERE x.since <= v_now - make_interval(secs => p_window_seconds)
             AND pg_visible_in_snapshot(x.transaction, v_recount.snapshot)
+            AND x.since <= v_recount.started_at
             AND (x.claimed_at IS NULL OR x.claimed_at <= v_now - make_interval(secs => p_claim_timeout_seconds))
             AND (x.retry_at IS NULL OR x.retry_at <= v_now)
             AND x.kept_by_recount IS DISTINCT FROM v_recount.id

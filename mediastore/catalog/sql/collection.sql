@@ -36,7 +36,7 @@ SELECT doomed_refused_v1($1, $2, $3);
 -- margin, $4 claim timeout, all in seconds. `next_due` is when the first of a waiting stage moves on.
 WITH clock AS MATERIALIZED (SELECT catalog_clock() AS now),
 newest AS MATERIALIZED (
-    SELECT r.id, r.snapshot FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
+    SELECT r.id, r.snapshot, r.started_at FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
     WHERE r.finished_at IS NOT NULL ORDER BY r.id DESC LIMIT 1
 ),
 trash AS (
@@ -71,7 +71,7 @@ FROM (SELECT x.size, x.since, x.since + make_interval(secs => $3) AS due, CASE
           WHEN x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
           WHEN x.claimed_at + make_interval(secs => $4) > clock.now THEN 'doomed_claimed'
           WHEN newest.id IS NULL OR NOT pg_visible_in_snapshot(x.transaction, newest.snapshot)
-              THEN 'doomed_unrecounted'
+              OR x.since > newest.started_at THEN 'doomed_unrecounted'
           WHEN x.kept_by_recount = newest.id THEN 'doomed_kept'
           WHEN x.retry_at > clock.now THEN 'doomed_refused'
           ELSE 'doomed_due' END AS stage

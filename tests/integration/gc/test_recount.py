@@ -108,6 +108,20 @@ async def test_a_quarantined_hash_is_never_deleted(world: World, collector: Make
     assert len(await world.keys()) == 2
 
 
+async def test_a_pass_of_another_server_clears_nothing_of_this_one(
+    world: World, collector: MakeCollector
+) -> None:
+    """A database that was dumped and loaded elsewhere: transaction numbers begin anew there."""
+    await doom(world, collector, [noise("old")])
+    await world.clock.advance(WINDOW)
+    assert (await run(collector())).deleted_keys == 1
+    await doom(world, collector, [noise("new")])
+    await world.sql.execute("UPDATE doomed SET transaction = '3'")
+    await world.clock.advance(WINDOW)
+    counts = await run(collector())
+    assert (counts.recounts, counts.deleted_keys) == (1, 1)
+
+
 async def test_a_pass_clears_only_what_was_doomed_before_it_began(
     world: World, collector: MakeCollector, dsn: str
 ) -> None:
