@@ -1,7 +1,7 @@
 """The recount of INV-7: a complete pass over every reference, without which no key is claimed.
 
 The pass is recorded with its snapshot before it reads anything; then upload_chunks in one snapshot,
-then unlinking, then manifests in blob order (references only move that way). Whatever is doubtful
+then manifests in blob order, then unlinking (references only move that way). Whatever is doubtful
 raises RecountFailed and the pass is never recorded as finished, so nothing is deleted on its word.
 Memory: a Bloom filter and one page.
 """
@@ -73,7 +73,7 @@ class Recount:
         self._recount = start.id
         expectation = await references.expect(self._catalog)
         await self._load_doomed()
-        for step in (self._read_upload_chunks, self._read_unlinking, self._read_manifests):
+        for step in (self._read_upload_chunks, self._read_manifests, self._read_unlinking):
             await step()
             await self._keep_met()
             if self._stop.is_set():

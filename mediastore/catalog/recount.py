@@ -2,8 +2,8 @@
 
 In bounded pieces, each read consistent.
 
-Order matters and is the caller's duty: upload_chunks in one snapshot, then unlinking, then
-manifests in blob order, because references only move that way. Nothing here judges what it reads.
+Order matters and is the caller's duty: upload_chunks in one snapshot, then manifests in blob order,
+then unlinking, because references only move that way. Nothing here judges what it reads.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence

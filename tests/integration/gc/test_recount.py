@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ from blake3 import blake3
 from mediastore_gc.collector import Collector, RunCounts
 
 from mediastore.catalog import recount as references
+from mediastore.catalog.collection import purge_trash, remove_garbage
 from mediastore.errors import DatabaseRestored, InvariantBroken, RecountFailed
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
@@ -106,6 +108,38 @@ async def test_a_quarantined_hash_is_never_deleted(world: World, collector: Make
     assert counts.deleted_keys == 1
     assert any(name(noise("shared")).hex() in key for key in await world.keys())
     assert len(await world.keys()) == 2
+
+
+@pytest.mark.parametrize(
+    "step", ["upload_chunk_pages", "unlinking_pieces", "manifest_pieces", "doomed_pages"]
+)
+async def test_references_that_move_during_a_pass_are_met_wherever_it_stands(
+    world: World, collector: MakeCollector, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A blob is removed just before any step: its references go from the manifest to unlinking."""
+    await world.put([noise("live")])
+    gone, going = [await world.put([noise("shared"), noise(number)]) for number in range(2)]
+    await set_refs(world, noise("shared"), 1)
+    await world.trash(gone)
+    await world.clock.advance(DAY)
+    await run(collector())
+    await world.clock.advance(DAY)
+    await run(collector())
+    await world.trash(going)
+    await world.clock.advance(DAY)
+    await purge_trash(world.catalog, 10, trash_seconds=None)
+    assert await world.count("doomed") == 2
+    real = getattr(references, step)
+
+    async def after_a_removal(*arguments: Any, **named: Any) -> AsyncGenerator[Any, None]:
+        assert (await remove_garbage(world.catalog, 10, revive_seconds=0))[0] == 1
+        async for piece in real(*arguments, **named):
+            yield piece
+
+    monkeypatch.setattr(references, step, after_a_removal)
+    report = await collector().recount()
+    assert report is not None
+    assert report.hashes_seen == 1
 
 
 async def test_a_pass_of_another_server_clears_nothing_of_this_one(
