@@ -3,20 +3,22 @@
 glibc keeps freed chunk-sized buffers in its heap, where they make the next upload cheap and the
 process as large as its largest burst ever. Telling it to map such buffers one by one would return
 them at once and costs twice the CPU of cutting an upload (measured: new pages for each buffer). So
-they stay while they are used, and a few times a second, after much has passed through, what is free
-is given back. Source: mallopt(3), malloc_trim(3).
+they stay while they are used; when the process holds much more than it has use for, what is free is
+given back. Source: mallopt(3), malloc_trim(3), proc_pid_statm(5).
 """
 
 import asyncio
 import ctypes
+import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from mediastore.clock import Clock
 from mediastore.memory import MemoryBudget
 
-TRIM_EVERY_SECONDS = 0.25
-TRIM_AFTER_BYTES = 32 * 1024 * 1024
+LOOK_EVERY_SECONDS = 0.25
+UNUSED_MAX_BYTES = 24 * 1024 * 1024  # what may lie free in the heap for the next upload
 ARENAS_MAX = 2  # of threads that hash and cut; each arena keeps free memory of its own
 _M_ARENA_MAX = -8
 
@@ -33,16 +35,27 @@ def give_back() -> bool:
     return libc is not None and bool(libc.malloc_trim(0))
 
 
-async def give_back_after_bursts(memory: MemoryBudget, clock: Clock) -> None:
-    """For ever: give memory back when bodies and chunks of some size have passed through."""
+async def give_back_after_bursts(
+    memory: MemoryBudget, clock: Clock, *, cache_max_bytes: int
+) -> None:
+    """For ever: give memory back when the process holds more than budget and cache account for.
+
+    To be started while the process is idle.
+    """
     if _glibc() is None:
         return
-    seen_bytes = 0
+    idle_bytes = resident_bytes()
     while True:
-        await clock.sleep(TRIM_EVERY_SECONDS)
-        if memory.taken_bytes - seen_bytes >= TRIM_AFTER_BYTES:
-            seen_bytes = memory.taken_bytes
+        await clock.sleep(LOOK_EVERY_SECONDS)
+        used_bytes = idle_bytes + memory.in_use_bytes + cache_max_bytes
+        if resident_bytes() - used_bytes > UNUSED_MAX_BYTES:
             await asyncio.to_thread(give_back)
+
+
+def resident_bytes() -> int:
+    """Memory that this process has in RAM."""
+    statm = Path("/proc/self/statm").read_text(encoding="ascii")
+    return int(statm.split()[1]) * resource.getpagesize()
 
 
 def _glibc() -> Any:

@@ -81,7 +81,10 @@ def _access_log(settings: Settings, clock: Clock) -> AccessLog | None:
 
 
 async def _memory(app: web.Application) -> AsyncIterator[None]:
-    giving_back = asyncio.create_task(give_back_after_bursts(app[MEMORY], app[CLOCK]))
+    cache_max_bytes = app[SETTINGS].memory.chunk_cache_bytes
+    giving_back = asyncio.create_task(
+        give_back_after_bursts(app[MEMORY], app[CLOCK], cache_max_bytes=cache_max_bytes)
+    )
     yield
     giving_back.cancel()
 

@@ -29,7 +29,6 @@ class MemoryBudget:
         self.limit_bytes = limit_bytes
         self.in_use_bytes = 0
         self.in_use_max_bytes = 0
-        self.taken_bytes = 0  # in all, ever
         self._waiters: deque[_Waiter] = deque()
         self._sheddable: dict[Reservation, Callable[[], None]] = {}
 
@@ -102,7 +101,6 @@ class MemoryBudget:
 
     def _take(self, size: int) -> None:
         self.in_use_bytes += size
-        self.taken_bytes += size
         self.in_use_max_bytes = max(self.in_use_max_bytes, self.in_use_bytes)
 
 

@@ -7,12 +7,7 @@ import sys
 import pytest
 
 BURST = """
-import os
-from mediastore.allocator import bound_arenas, give_back
-
-def resident_bytes():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+from mediastore.allocator import bound_arenas, give_back, resident_bytes
 
 print(bound_arenas())
 before = resident_bytes()
