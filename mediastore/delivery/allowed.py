@@ -76,7 +76,8 @@ class AllowedReads:
         return await self._ask(key, ask)
 
     def listening(self) -> None:
-        """Deletes will be told from now on."""
+        """Deletes will be told from now on; what was asked before may have missed one."""
+        self._asking.clear()
         self._listening = True
 
     def lost(self) -> None:
