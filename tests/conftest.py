@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from mediastore.allocator import bound_arenas
 from mediastore.local.postgres import LocalPostgres
 
 FORGETFUL = {
@@ -33,6 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="run tests marked full; a skip is then a failure"
     )
+
+
+def pytest_configure() -> None:
+    bound_arenas()  # as the service does at its start: tests measure the memory of this process
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,7 @@ import io
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,6 +36,7 @@ class Service:
     port: int
     store: FaultyStore
     chunks: Path
+    slow_sockets: list[socket.socket] = field(default_factory=list)
 
     def sample(self, name: str, **labels: str) -> float:
         """A metric's value now; 0 when it has none yet."""
@@ -63,6 +64,7 @@ class Service:
     async def slow_socket(self, request: bytes) -> socket.socket:
         """A connection that has sent `request` and reads nothing, with little room to receive."""
         connection = socket.socket()
+        self.slow_sockets.append(connection)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -111,7 +113,12 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         store = FaultyStore(reads._store)
         reads._store = store  # between what verifies and everything that the settings ask for
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            yield Service(app, client, port, store, settings.chunk_store.directory)
+            service = Service(app, client, port, store, settings.chunk_store.directory)
+            try:
+                yield service
+            finally:
+                for connection in service.slow_sockets:
+                    connection.close()
     finally:
         await runner.cleanup()
 
