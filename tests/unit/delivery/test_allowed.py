@@ -28,7 +28,7 @@ async def test_an_answer_to_a_question_from_before_listen_is_not_believed(
         return ReadableContent(blob, 1, "a/b", None, datetime.now(UTC), True)
 
     monkeypatch.setattr(allowed, "find_readable_blob", find)
-    reads = AllowedReads(cast(Catalog, None), SystemClock(), DeliverySettings())
+    reads = AllowedReads(cast("Catalog", None), SystemClock(), DeliverySettings())
     question = asyncio.create_task(reads.blob("acme", "00" * 32))
     await asyncio.sleep(0)
     reads.listening()
