@@ -17,9 +17,9 @@ from typing import Any
 from mediastore.clock import Clock
 from mediastore.memory import MemoryBudget
 
-LOOK_EVERY_SECONDS = 0.25
-UNUSED_MAX_BYTES = 24 * 1024 * 1024  # what may lie free in the heap for the next upload
-ARENAS_MAX = 2  # of threads that hash and cut; each arena keeps free memory of its own
+LOOK_EVERY_SECONDS = 0.1
+UNUSED_MAX_BYTES = 8 * 1024 * 1024  # what may lie free in the heap for the next upload
+ARENAS_MAX = 1  # each arena keeps free memory of its own, and threads here allocate little
 _M_ARENA_MAX = -8
 
 

@@ -29,7 +29,7 @@ from mediastore.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 # What a connection may hold outside the memory budget is a few times this; more buys no speed.
-READ_BUFFER_BYTES = 64 * KIB
+READ_BUFFER_BYTES = 32 * KIB
 HEADER_LINE_MAX_BYTES = 16 * KIB
 HEADER_FIELD_MAX_BYTES = 32 * KIB  # tus carries metadata, base64, in one field
 KEEPALIVE_SECONDS = 75.0  # longer than the idle time of the usual proxies in front
