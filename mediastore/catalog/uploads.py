@@ -19,6 +19,8 @@ from mediastore.catalog.pool import Catalog
 from mediastore.settings import ChunkingSettings
 
 EPOCH_BITS = 62
+ENDED_BY_A_FLAG = frozenset({"ietf"})
+"""Protocols in which clients say that an upload is complete: reaching its length is not enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class Upload:
 
     @property
     def whole(self) -> bool:
-        """Has it all its bytes?"""
-        return self.offset == self.length
+        """Has it all its bytes, and nothing else to wait for?"""
+        return self.offset == self.length and self.protocol not in ENDED_BY_A_FLAG
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import raw, tus
+from mediastore.uploads import dispatch
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.ietf import resource as ietf
+from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.running_hash import RunningHashes
@@ -18,14 +20,17 @@ from mediastore.uploads.service import Uploads
 def add_routes(app: web.Application) -> None:
     """Serve uploads; call it after the context that opens catalog and chunk store was added."""
     app.cleanup_ctx.append(_uploads)
-    app.router.add_route("OPTIONS", "/v1/uploads", tus.options)
-    app.router.add_post("/v1/uploads", tus.create)
+    app.on_response_prepare.append(close_when_unwanted)
+    app.router.add_route("OPTIONS", "/v1/uploads", dispatch.options)
+    app.router.add_post("/v1/uploads", dispatch.create, expect_handler=expect_after_checks)
     resource = app.router.add_resource("/v1/uploads/{id}")
-    resource.add_route("OPTIONS", tus.options)
-    resource.add_route("HEAD", tus.head)
-    resource.add_route("PATCH", tus.patch)
-    resource.add_route("DELETE", tus.delete)
-    app.router.add_post("/v1/objects", raw.create)
+    resource.add_route("OPTIONS", dispatch.options)
+    resource.add_route("HEAD", dispatch.retrieve)
+    resource.add_route("GET", ietf.retrieve)
+    resource.add_route("PATCH", dispatch.append, expect_handler=expect_after_checks)
+    resource.add_route("DELETE", dispatch.cancel)
+    app.router.add_route("OPTIONS", "/v1/objects", dispatch.object_options)
+    app.router.add_post("/v1/objects", dispatch.create_object, expect_handler=expect_after_checks)
     app.on_shutdown.append(_stop)
 
 

@@ -5,7 +5,7 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 from aiohttp import StreamReader, web
 
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
@@ -85,7 +86,12 @@ class Uploads:
         return await self._finished_if_whole(upload)
 
     async def receive_new(
-        self, draft: UploadDraft, stream: StreamReader, *, ends_with_body: bool
+        self,
+        draft: UploadDraft,
+        stream: StreamReader,
+        *,
+        ends_with_body: bool,
+        body_max_bytes: int | None = None,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
@@ -94,13 +100,41 @@ class Uploads:
         """
         if draft.length == 0 and not ends_with_body:
             return await self.begin(draft)
-        session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
+        session = Session(
+            self.parts,
+            draft,
+            keeps_broken=False,
+            ends_with_body=ends_with_body,
+            body_max_bytes=body_max_bytes,
+        )
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
-    async def append(self, upload: Upload, stream: StreamReader) -> Standing:
+    async def append(
+        self,
+        upload: Upload,
+        stream: StreamReader,
+        *,
+        ends_with_body: bool = False,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
+    ) -> Standing:
         """The next part of an upload that this request has taken."""
-        session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
+        session = Session(
+            self.parts,
+            upload,
+            keeps_broken=True,
+            ends_with_body=ends_with_body,
+            body_max_bytes=body_max_bytes,
+            acknowledged=acknowledged,
+        )
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+
+    async def declare_length(self, upload: Upload, length: int) -> Upload:
+        """Give an upload that this request has taken its length. Raises UploadTaken."""
+        declared = await declare_length(self.parts.catalog, upload, length)
+        if declared is None:
+            raise UploadTaken
+        return declared
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.

@@ -8,11 +8,18 @@ client it lets go when others need the room.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mediastore.catalog.objects import Object
-from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, commit, create_upload
+from mediastore.catalog.uploads import (
+    ENDED_BY_A_FLAG,
+    CommitChunk,
+    Upload,
+    UploadDraft,
+    commit,
+    create_upload,
+)
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import TooLarge
 from mediastore.memory import Reservation
@@ -47,17 +54,25 @@ class Session:
         *,
         keeps_broken: bool,
         ends_with_body: bool,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> None:
         """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
-        `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        `ends_with_body`: the body's end is the upload's end. `acknowledged` is told each offset
+        that was committed while more of the body comes.
         """
         self._parts = parts
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
         self._ends_with_body = ends_with_body
+        self._ends_at_length = subject.protocol not in ENDED_BY_A_FLAG
         self._length = subject.length
         self._received = 0 if self.upload is None else self.upload.offset
+        self._received_max = parts.settings.uploads.size_max_bytes
+        if body_max_bytes is not None:
+            self._received_max = min(self._received_max, self._received + body_max_bytes)
+        self._acknowledged = acknowledged
         self._cutter = Cutter(parts.settings.chunking)
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
@@ -107,8 +122,8 @@ class Session:
         """Take a piece in, making room for it first."""
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
-            raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        if self._received > self._parts.settings.uploads.size_max_bytes:
+            raise TooLarge("the body goes past the upload's length", length=self._length)
+        if self._received > self._received_max:
             raise TooLarge("the body goes past the largest size that this service takes")
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
@@ -140,7 +155,7 @@ class Session:
             await self._drop()
             return Received(end, 0, None, None)
         self._fill(await self._cutter.flush())
-        if not (self._received == self._length or self._ends_with_body):
+        if not self._is_whole(end):
             await self._store_filling()
             await self._settle()
             self._keep_hasher()
@@ -148,6 +163,16 @@ class Session:
             return Received(end, offset, self.upload, None)
         made = await self._complete()
         return Received(end, self._received, self.upload, made)
+
+    def _is_whole(self, end: BodyEnd) -> bool:
+        """Is what was received all of the upload? A body that broke off is not its end."""
+        if self._received == self._length and self._ends_at_length:
+            return True
+        return (
+            self._ends_with_body
+            and end is BodyEnd.WHOLE
+            and (self._length is None or self._received == self._length)
+        )
 
     async def _complete(self) -> Object | None:
         await self._settle()
@@ -217,6 +242,8 @@ class Session:
         self.upload = replace(upload, offset=offset)
         self._parts.metrics.acknowledged_bytes.inc(batch.size)
         self._memory.shrink(batch.size)
+        if self._acknowledged is not None:
+            self._acknowledged(offset)
 
     def _open_upload(self) -> Upload:
         if self.upload is None:

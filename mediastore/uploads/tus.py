@@ -24,6 +24,7 @@ from mediastore.errors import (
 )
 from mediastore.objects.fields import parse_object_id
 from mediastore.problems import problem_response
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
 from mediastore.uploads.service import Standing
@@ -84,6 +85,7 @@ async def create(request: web.Request) -> web.Response:
     uploads = request.app[UPLOADS]
     if request.can_read_body:
         _check_body(request, offset=0, length=length)
+        want_body(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
     else:
         standing = await uploads.begin(draft)
@@ -118,6 +120,7 @@ async def patch(request: web.Request) -> web.Response:
         _check_repeated_end(request, offset, standing)
     elif request.can_read_body:
         _check_body(request, offset=offset, length=standing.length)
+        want_body(request)
         standing = await uploads.append(standing.upload, request.content)
     return web.Response(status=204, headers=_offset_headers(standing))
 

@@ -11,6 +11,12 @@ SELECT * FROM upload_take_v1($1, $2, $3, $4);
 -- name: upload_get
 SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clock();
 
+-- name: upload_declare_length
+-- Once declared, a length stays.
+UPDATE uploads SET length = $3
+WHERE id = $1 AND epoch = $2 AND state = 'open' AND "offset" <= $3 AND (length IS NULL OR length = $3)
+RETURNING *;
+
 -- name: upload_intent
 SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $5, $6, $7);
 

@@ -1,0 +1,113 @@
+"""What every answer of this protocol has: where the upload stands, in the words of the request's
+dialect; and its errors.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from uuid import UUID
+
+from aiohttp import web
+
+from mediastore.app_keys import CLOCK, SETTINGS
+from mediastore.catalog.objects import Object
+from mediastore.errors import BadDigest, MediastoreError, TooLarge
+from mediastore.objects.document import object_document
+from mediastore.problems import answer_error
+from mediastore.uploads.ietf.dialects import NEWEST, Dialect
+from mediastore.uploads.ietf.errors import AppendTooSmall, StillFinishing
+from mediastore.uploads.ietf.fields import Asked, read_fields
+from mediastore.uploads.ietf.limits import Limits
+from mediastore.uploads.service import Standing
+
+NO_STORE = {"Cache-Control": "no-store"}
+Handler = Callable[[web.Request, Asked], Awaitable[web.Response]]
+
+
+def in_dialect(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Read what the request says in this protocol, and let errors say it too."""
+
+    @wraps(handler)
+    async def speaking(request: web.Request) -> web.StreamResponse:
+        dialect = NEWEST
+        try:
+            asked = read_fields(request.headers, content_length=_content_length(request))
+            dialect = asked.dialect
+            return await handler(request, asked)
+        except MediastoreError as error:
+            answer = answer_error(request, error)
+            answer.headers.update(_error_headers(request, dialect, error))
+            return answer
+
+    return speaking
+
+
+def standing_headers(request: web.Request, dialect: Dialect, standing: Standing) -> dict[str, str]:
+    """Where an upload stands, for HEAD and for answers that are no final responses."""
+    complete = standing.object is not None
+    headers = {
+        **NO_STORE,
+        "Upload-Offset": str(standing.offset),
+        dialect.completeness: dialect.flag(complete=complete),
+    }
+    if standing.length is not None:
+        headers["Upload-Length"] = str(standing.length)
+    return headers | limit_header(request, dialect, standing)
+
+
+def limit_header(
+    request: web.Request, dialect: Dialect, standing: Standing | None = None
+) -> dict[str, str]:
+    """Upload-Limit, of an upload or of one that could be created; nothing before version 6."""
+    settings = request.app[SETTINGS].uploads
+    lifetime_seconds: float = settings.expires_seconds
+    if standing is not None:
+        expires_at = None if standing.upload is None else standing.upload.expires_at
+        now = request.app[CLOCK].now()
+        lifetime_seconds = 0 if expires_at is None else (expires_at - now).total_seconds()
+    told = Limits.of(settings).field(dialect, lifetime_seconds)
+    return {} if told is None else {"Upload-Limit": told}
+
+
+def final_response(request: web.Request, dialect: Dialect, standing: Standing) -> web.Response:
+    """The target's own answer to the whole content: the object. Raises StillFinishing."""
+    made = standing.object
+    if made is None:
+        raise StillFinishing
+    document = object_document(made, public_url=request.app[SETTINGS].http.public_url)
+    headers = {"Location": document["links"]["self"], **NO_STORE}
+    headers |= {dialect.completeness: dialect.flag(complete=True)}
+    if dialect.final_tells_offset:
+        headers |= _as_of_old(request, made, headers["Location"])
+    return web.json_response(document, status=201, headers=headers)
+
+
+def upload_url(request: web.Request, id_: UUID) -> str:
+    """The URL of an upload resource, as Location names it."""
+    base = (request.app[SETTINGS].http.public_url or "").rstrip("/")
+    return f"{base}/v1/uploads/{id_}"
+
+
+def _as_of_old(request: web.Request, made: Object, location: str) -> dict[str, str]:
+    """Up to version 6 a final response belongs to the upload and names its object beside it."""
+    return {
+        "Upload-Offset": str(made.size),
+        "Location": upload_url(request, made.id),
+        "Content-Location": location,
+    }
+
+
+def _error_headers(
+    request: web.Request, dialect: Dialect, error: MediastoreError
+) -> dict[str, str]:
+    # Content that came whole and has not the digest it was said to have: resuming would not help.
+    headers = {dialect.completeness: dialect.flag(complete=isinstance(error, BadDigest))}
+    if "offset" in error.members:
+        headers["Upload-Offset"] = str(error.members["offset"])
+    if isinstance(error, TooLarge | AppendTooSmall):
+        headers |= limit_header(request, dialect)
+    return headers
+
+
+def _content_length(request: web.Request) -> int | None:
+    """Bytes of the request's content; None when only its end tells."""
+    return request.content_length if request.can_read_body else 0

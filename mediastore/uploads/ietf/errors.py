@@ -1,0 +1,59 @@
+"""What only this protocol refuses: part of the table in mediastore/errors.py.
+
+Two have problem types of their own, registered with IANA by the draft.
+"""
+
+from typing import ClassVar
+
+from mediastore.errors import BadRequest, OffsetMismatch, Unavailable
+
+TYPE_BASE = "https://iana.org/assignments/http-problem-types#"
+
+
+class UnsupportedInteropVersion(BadRequest):
+    """This server does not speak that version of the resumable upload draft."""
+
+    code = "unsupported_interop_version"
+
+
+class AppendTooSmall(BadRequest):
+    """The request brings less than Upload-Limit's min-append-size and does not complete."""
+
+    code = "append_too_small"
+
+
+class InconsistentUploadLength(BadRequest):
+    """The lengths that the requests of this upload name contradict each other."""
+
+    code = "inconsistent_upload_length"
+    problem_type: ClassVar[str] = TYPE_BASE + "inconsistent-upload-length"
+
+    def __init__(self, detail: str | None = None, **members: int) -> None:
+        super().__init__(detail, type=self.problem_type, **members)
+
+
+class CompletedUpload(BadRequest):
+    """The upload is completed already; ask for its offset to see it."""
+
+    code = "completed_upload"
+    problem_type: ClassVar[str] = TYPE_BASE + "completed-upload"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, type=self.problem_type)
+
+
+class MismatchingUploadOffset(OffsetMismatch):
+    """The Upload-Offset of the request is not the offset of the upload."""
+
+    code = "mismatching_upload_offset"
+    problem_type: ClassVar[str] = TYPE_BASE + "mismatching-upload-offset"
+
+    def __init__(self, *, expected: int, provided: int) -> None:
+        members = {"expected-offset": expected, "provided-offset": provided}
+        super().__init__(None, type=self.problem_type, offset=expected, **members)
+
+
+class StillFinishing(Unavailable):
+    """The upload is complete and its object is still being made; send the request again."""
+
+    code = "still_finishing"
