@@ -8,7 +8,7 @@ from the beginning when it has none.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -199,28 +199,47 @@ class IetfClient:
     async def cancel(self, url: str) -> Answer:
         return await self.request("DELETE", path_of(url), {})
 
-    async def upload(self, data: bytes, random: Random, *, cuts: int, path: str) -> Answer:
-        """All of `data`, over connections of which `cuts` break: the final response."""
+    async def upload(
+        self,
+        data: bytes,
+        random: Random,
+        *,
+        cuts: int,
+        path: str = "/v1/uploads",
+        others: Sequence["IetfClient"] = (),
+    ) -> str:
+        """All of `data`, over connections of which `cuts` break, each to this client's server or
+        to one of `others`: the id of the object.
+        """
         url: str | None = None
-        for cut in range(cuts, -1, -1):
+        for left in range(cuts, -1, -1):
+            client = random.choice([self, *others])
             try:
                 if url is None:
                     said = self.wire.flag(True)
-                    return await self._send("POST", path, said, data, random, breaks=cut > 0)
-                standing = await self.offset(url)
-                assert standing.status == 204, standing
-                offset = standing.offset
-                complete = self.wire.says_complete(standing.headers)
-                assert complete is not None
-                assert complete is False or offset == len(data)
-                said = self.append_headers(offset, complete=True)
-                rest = data[offset:]
-                return await self._send(
-                    "PATCH", path_of(url), said, rest, random, breaks=cut > 0 and not complete
-                )
+                    final = await client._send("POST", path, said, data, random, breaks=left > 0)
+                elif (offset := await client._offset_to_go_on(url, len(data))) is None:
+                    return id_of(url)
+                else:
+                    said = self.append_headers(offset, complete=True)
+                    final = await client._send(
+                        "PATCH", path_of(url), said, data[offset:], random, breaks=left > 0
+                    )
+                assert final.status == 201, final
+                assert self.wire.says_complete(final.headers) is True
+                return str(final.json()["id"])
             except Cut as broken:
                 url = url or broken.location
         raise AssertionError("the last connection broke by itself")
+
+    async def _offset_to_go_on(self, url: str, length: int) -> int | None:
+        """Where to append next; None: the upload is complete."""
+        standing = await self.offset(url)
+        assert standing.status == 204, standing
+        complete = self.wire.says_complete(standing.headers)
+        assert complete is not None
+        assert standing.offset == length if complete else standing.offset <= length
+        return None if complete else standing.offset
 
     async def _send(
         self,
@@ -255,6 +274,11 @@ class IetfClient:
 def path_of(url: str) -> str:
     """The path of a URL that may have a host."""
     return url if url.startswith("/") else "/" + url.split("/", 3)[3]
+
+
+def id_of(url: str) -> str:
+    """A completed upload's id is its object's."""
+    return url.rpartition("/")[2]
 
 
 def _dashed(headers: Mapping[str, str]) -> dict[str, str]:

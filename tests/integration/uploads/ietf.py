@@ -1,7 +1,10 @@
 """What the tests of the IETF draft share: a client for a service, and content."""
 
 from random import Random
+from uuid import UUID
 
+from mediastore.app_keys import METRICS
+from mediastore.catalog.objects import get_object
 from tests.ietf_client import WIRES, Answer, IetfClient
 from tests.integration.uploads.conftest import Service
 
@@ -26,12 +29,22 @@ async def created(client: IetfClient, data: bytes = b"", **headers: str) -> str:
     return answer.headers["Location"]
 
 
+def received_bytes(service: Service) -> float:
+    """Content that the service has read from its connections."""
+    registry = service.app[METRICS].registry
+    return registry.get_sample_value("mediastore_bytes_received_total") or 0
+
+
 async def content_of(service: Service, answer: Answer) -> bytes:
     """The content of the object that a final response describes, from the store."""
-    document = answer.json()
-    rows = await service.catalog.fetch(
-        "blob_read", bytes.fromhex(document["blob"]), 0, document["size"], 1_000_000
-    )
+    return await stored(service, answer.json()["id"])
+
+
+async def stored(service: Service, id_: str) -> bytes:
+    """An object's content, put together from its manifest and the store."""
+    made = await get_object(service.catalog, "acme", UUID(id_))
+    assert made is not None
+    rows = await service.catalog.fetch("blob_read", made.blob, 0, made.size, 1_000_000)
     pieces = [
         await service.kept.get(f"chunks/{row['hash'].hex()}/{row['generation']:016x}")
         for row in rows

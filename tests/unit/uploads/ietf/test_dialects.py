@@ -33,7 +33,7 @@ def test_what_each_version_says(field: str, expected: list[object]) -> None:
 
 @pytest.mark.parametrize(
     ("version", "complete", "flag"),
-    [(3, True, "?0"), (3, False, "?1"), (8, True, "?1"), (8, 0, "?0")],
+    [(3, True, "?0"), (3, False, "?1"), (8, True, "?1"), (8, False, "?0")],
 )
 def test_the_flag(version: int, complete: bool, flag: str) -> None:
     assert DIALECTS[version].flag(complete=complete) == flag
