@@ -91,7 +91,7 @@ async def test_an_append_at_the_right_offset_ends_the_older_one(service: Service
     await until(lambda: received_bytes(service) == 20_000)
     final = await client.append(url, 10_000, data[10_000:], complete=True)
     assert final.status == 201
-    assert (await older.receive()).status == 409
+    assert (await older.receive()).status in (404, 409)  # 404: the upload has become the object
     assert await content_of(service, final) == data
     older.close()
 
@@ -117,12 +117,12 @@ async def test_every_offset_that_is_told_can_be_used(start: Starter) -> None:
     client, data = client_of(service), content(500_000)
     url = await created(client)
     offset, last = 0, -1
-    for number in range(1, 20):
-        older, _ = await appending(client, url, offset, data, until_=min(offset + 30_000, 499_999))
-        if number % 3:
-            await until(lambda: service.memory.in_use_bytes > 0 or received_bytes(service) > offset)  # noqa: B023
+    for _ in range(12):
+        before = received_bytes(service)
+        older, _ = await appending(client, url, offset, data, until_=offset + 30_000)
+        await until(lambda: received_bytes(service) > before)  # noqa: B023
         standing = await client.offset(url)
-        assert standing.offset >= last
+        assert standing.offset > last
         offset = last = standing.offset
         older.abort()
     final = await client.append(url, offset, data[offset:], complete=True)
