@@ -138,7 +138,9 @@ class Finisher:
             await terminate_upload(self._catalog, upload.tenant, upload.id)
             raise
         finally:
+            # Waited for: a sign of life that lands after the job's end would keep others from it.
             alive.cancel()
+            await asyncio.wait([alive])
 
     async def _hash_rest(self, upload: Upload, hasher: BlobHasher) -> None:
         """Hash what is stored and not hashed. An outage is waited out for a while: another job
