@@ -1,0 +1,32 @@
+"""Extensions: Creation, Creation With Upload."""
+
+from aiohttp import web
+
+from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.uploads.keys import UPLOADS
+from mediastore.uploads.metadata import from_tus
+from mediastore.uploads.tus.answers import offset_headers
+from mediastore.uploads.tus.fields import check_body, declared_length
+from mediastore.uploads.tus.protocol import speaks_tus
+
+
+@speaks_tus
+async def create(request: web.Request) -> web.Response:
+    """201 with the new upload's Location; the body, if there is one, is its beginning."""
+    tenant = await request.app[AUTHENTICATOR].tenant(request)
+    settings = request.app[SETTINGS]
+    length = declared_length(request, settings.uploads.size_max_bytes)
+    says = from_tus(
+        request.headers.get("Upload-Metadata"),
+        metadata_max_bytes=settings.uploads.metadata_max_bytes,
+    )
+    draft = says.draft(tenant.id, "tus", length=length)
+    uploads = request.app[UPLOADS]
+    if request.can_read_body:
+        check_body(request, offset=0, length=length)
+        standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
+    else:
+        standing = await uploads.begin(draft)
+    base = (settings.http.public_url or "").rstrip("/")
+    headers = {"Location": f"{base}/v1/uploads/{draft.id}", **offset_headers(standing)}
+    return web.Response(status=201, headers=headers)
