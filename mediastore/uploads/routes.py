@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import dispatch
+from mediastore.uploads import dispatch, tus
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.ietf import resource as ietf
@@ -29,6 +29,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("GET", ietf.retrieve)
     resource.add_route("PATCH", dispatch.append, expect_handler=expect_after_checks)
     resource.add_route("DELETE", dispatch.cancel)
+    resource.add_route("POST", tus.post, expect_handler=expect_after_checks)
     app.router.add_route("OPTIONS", "/v1/objects", dispatch.object_options)
     app.router.add_post("/v1/objects", dispatch.create_object, expect_handler=expect_after_checks)
     app.on_shutdown.append(_stop)
