@@ -9,6 +9,7 @@ from the beginning when it has none.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -137,12 +138,15 @@ class Connection:
             headers.add(name, value)
         return int(first.split(" ", 2)[1]), headers
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """RST: what was on its way may be lost."""
         self.writer.transport.abort()
+        await self.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +179,7 @@ class IetfClient:
             await connection.send(method, path, {**self.headers, **size, **headers}, body or b"")
             return await connection.receive(head=method == "HEAD")
         finally:
-            connection.close()
+            await connection.close()
 
     async def create(
         self, data: bytes, *, complete: bool, path: str = "/v1/uploads", **headers: str
@@ -262,7 +266,7 @@ class IetfClient:
                 await connection.send(method, path, headers, data)
                 return await connection.receive(head=False)
             finally:
-                connection.close()
+                await connection.close()
         receiving = asyncio.ensure_future(connection.receive())
         stop_at = random.randint(0, len(data))
         try:
@@ -271,7 +275,7 @@ class IetfClient:
                 await asyncio.wait([receiving], timeout=random.random() * 0.05)
         except OSError:
             pass
-        (connection.abort if random.random() < 0.5 else connection.close)()
+        await (connection.abort if random.random() < 0.5 else connection.close)()
         return await receiving
 
 

@@ -2,14 +2,16 @@
 dialect; and its errors.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from uuid import UUID
 
 from aiohttp import web
 
-from mediastore.app_keys import CLOCK, SETTINGS
+from mediastore.app_keys import CATALOG, CLOCK, SETTINGS
+from mediastore.catalog.digests import find_blob_digests
 from mediastore.catalog.objects import Object
+from mediastore.content.digests import format_digests
 from mediastore.errors import BadDigest, MediastoreError, TooLarge
 from mediastore.objects.document import object_document
 from mediastore.problems import answer_error
@@ -68,8 +70,12 @@ def limit_header(
     return {} if told is None else {"Upload-Limit": told}
 
 
-def final_response(request: web.Request, dialect: Dialect, standing: Standing) -> web.Response:
-    """The target's own answer to the whole content: the object. Raises StillFinishing."""
+async def final_response(
+    request: web.Request, dialect: Dialect, standing: Standing, wanted: Sequence[str]
+) -> web.Response:
+    """The target's own answer to the whole content: the object, and of the digests that the client
+    wants the first one that is known. Raises StillFinishing.
+    """
     made = standing.object
     if made is None:
         raise StillFinishing
@@ -78,6 +84,8 @@ def final_response(request: web.Request, dialect: Dialect, standing: Standing) -
     headers |= {dialect.completeness: dialect.flag(complete=True)}
     if dialect.final_tells_offset:
         headers |= _as_of_old(request, made, headers["Location"])
+    if wanted:
+        headers |= await _repr_digest(request, made, wanted)
     return web.json_response(document, status=201, headers=headers)
 
 
@@ -85,6 +93,12 @@ def upload_url(request: web.Request, id_: UUID) -> str:
     """The URL of an upload resource, as Location names it."""
     base = (request.app[SETTINGS].http.public_url or "").rstrip("/")
     return f"{base}/v1/uploads/{id_}"
+
+
+async def _repr_digest(request: web.Request, made: Object, wanted: Sequence[str]) -> dict[str, str]:
+    known = await find_blob_digests(request.app[CATALOG], made.blob)
+    first = next((algorithm for algorithm in wanted if algorithm in known), None)
+    return {} if first is None else {"Repr-Digest": format_digests({first: known[first]})}
 
 
 def _as_of_old(request: web.Request, made: Object, location: str) -> dict[str, str]:

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from mediastore.app_keys import SETTINGS
 from mediastore.catalog.uploads import Upload
-from mediastore.errors import TooLarge
-from mediastore.uploads.ietf.errors import InconsistentUploadLength
+from mediastore.errors import ChecksumMismatch, TooLarge
+from mediastore.uploads.digest_fields import content_digest
+from mediastore.uploads.ietf.errors import ContentDigestMismatch, InconsistentUploadLength
 from mediastore.uploads.ietf.fields import Asked
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices
@@ -21,18 +22,22 @@ from mediastore.uploads.service import Standing, Uploads
 async def take_in(request: web.Request, asked: Asked, upload: Upload, notices: Notices) -> Standing:
     """Append the request's content to an upload whose URL the client knows.
 
-    Raises InconsistentUploadLength, and what appends raise.
+    Raises BadChecksum, ContentDigestMismatch, InconsistentUploadLength, and what appends raise.
     """
     uploads = request.app[UPLOADS]
+    digests = content_digest(request)
     want_body(request)
     try:
         standing = await uploads.append(
             upload,
             request.content,
             ends_with_body=asked.completes,
+            body_digests=digests,
             body_max_bytes=Limits.of(request.app[SETTINGS].uploads).append_max,
             acknowledged=notices.progress,
         )
+    except ChecksumMismatch as error:
+        raise ContentDigestMismatch(**error.members) from None
     except TooLarge as error:
         if "length" in error.members:
             await refuse_past_length(uploads, upload)

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.uploads import UploadDraft
-from mediastore.errors import BadRequest, TooLarge, UnsupportedMediaType
+from mediastore.errors import BadRequest, ChecksumMismatch, TooLarge, UnsupportedMediaType
+from mediastore.uploads.digest_fields import content_digest, repr_digest, wanted_digests
 from mediastore.uploads.ietf.answers import (
     final_response,
     in_dialect,
@@ -20,7 +21,11 @@ from mediastore.uploads.ietf.answers import (
     upload_url,
 )
 from mediastore.uploads.ietf.content import stops_short, take_in
-from mediastore.uploads.ietf.errors import InconsistentUploadLength, UnsupportedInteropVersion
+from mediastore.uploads.ietf.errors import (
+    ContentDigestMismatch,
+    InconsistentUploadLength,
+    UnsupportedInteropVersion,
+)
 from mediastore.uploads.ietf.fields import Asked, Headers, item, read_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices
@@ -59,7 +64,9 @@ async def create(request: web.Request, asked: Asked) -> web.Response:
     says = from_headers(
         request.query, request.headers, metadata_max_bytes=settings.metadata_max_bytes
     )
-    draft = says.draft(tenant.id, "ietf", length=length)
+    draft = says.draft(tenant.id, "ietf", length=length, digests=[repr_digest(request)])
+    wanted = wanted_digests(request)
+    _ = content_digest(request)  # refused before anything is made, if it is not valid
     notices = Notices(request, asked)
     announces = not asked.completes or limits.offers_resumption(length)
     if request.can_read_body and notices.wanted and announces:
@@ -69,7 +76,7 @@ async def create(request: web.Request, asked: Asked) -> web.Response:
     else:
         standing = await request.app[UPLOADS].begin(draft)
     if asked.completes:
-        return final_response(request, asked.dialect, standing)
+        return await final_response(request, asked.dialect, standing, wanted)
     headers = standing_headers(request, asked.dialect, standing)
     return web.Response(status=201, headers={"Location": upload_url(request, draft.id), **headers})
 
@@ -97,8 +104,11 @@ async def _in_one_go(
             draft,
             request.content,
             ends_with_body=asked.completes,
+            body_digests=content_digest(request),
             body_max_bytes=limits.append_max,
         )
+    except ChecksumMismatch:
+        raise ContentDigestMismatch from None
     except TooLarge as error:
         if "length" in error.members:
             raise InconsistentUploadLength(error.detail) from None

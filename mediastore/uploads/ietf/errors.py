@@ -5,7 +5,7 @@ Two have problem types of their own, registered with IANA by the draft.
 
 from typing import ClassVar
 
-from mediastore.errors import BadRequest, OffsetMismatch, Unavailable
+from mediastore.errors import BadRequest, ChecksumMismatch, OffsetMismatch, Unavailable
 
 TYPE_BASE = "https://iana.org/assignments/http-problem-types#"
 
@@ -14,6 +14,13 @@ class UnsupportedInteropVersion(BadRequest):
     """This server does not speak that version of the resumable upload draft."""
 
     code = "unsupported_interop_version"
+
+
+class ContentDigestMismatch(ChecksumMismatch):
+    """The request's content does not have its Content-Digest; nothing of it was kept."""
+
+    code = "content_digest_mismatch"
+    status = 400
 
 
 class AppendTooSmall(BadRequest):

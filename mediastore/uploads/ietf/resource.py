@@ -5,6 +5,7 @@ that counts, nobody waits for a lock, and an offset that was told is one that th
 use (section Concurrency). Only an append that says so completes an upload.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from aiohttp import web
@@ -13,6 +14,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.uploads import Upload
 from mediastore.errors import BadRequest, OffsetMismatch, UnsupportedMediaType
 from mediastore.objects.fields import parse_object_id
+from mediastore.uploads.digest_fields import wanted_digests
 from mediastore.uploads.ietf.answers import final_response, in_dialect, standing_headers
 from mediastore.uploads.ietf.content import refuse_past_length, take_in
 from mediastore.uploads.ietf.dialects import Dialect
@@ -44,6 +46,7 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     dialect, offset, completes = asked.dialect, asked.at, asked.completes
     if dialect.append_type not in (None, request.headers.get("Content-Type")):
         raise UnsupportedMediaType(f"an append needs Content-Type: {dialect.append_type}")
+    wanted = wanted_digests(request)
     limits = Limits.of(request.app[SETTINGS].uploads)
     limits.check_content(asked.content_length, completes=completes, creates=False)
     try:
@@ -52,11 +55,11 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
         raise MismatchingUploadOffset(expected=error.members["offset"], provided=offset) from None
     upload = standing.upload
     if upload is None or standing.object is not None or upload.state != "open":
-        return _repeated(request, asked, standing)
+        return await _repeated(request, asked, standing, wanted)
     upload = await _with_its_length(request, asked, upload, limits)
     standing = await take_in(request, asked, upload, Notices(request, asked))
     if completes:
-        return final_response(request, dialect, standing)
+        return await final_response(request, dialect, standing, wanted)
     headers = standing_headers(request, dialect, standing)
     return web.Response(status=dialect.appended_status, headers=headers)
 
@@ -104,7 +107,9 @@ async def _with_its_length(
     return await request.app[UPLOADS].declare_length(upload, told)
 
 
-def _repeated(request: web.Request, asked: Asked, standing: Standing) -> web.Response:
+async def _repeated(
+    request: web.Request, asked: Asked, standing: Standing, wanted: Sequence[str]
+) -> web.Response:
     """A completed upload: the client may have lost the answer that said so; it sends no more.
 
     Raises MismatchingUploadOffset, InconsistentUploadLength, CompletedUpload, StillFinishing.
@@ -115,4 +120,4 @@ def _repeated(request: web.Request, asked: Asked, standing: Standing) -> web.Res
         raise InconsistentUploadLength("the upload is complete; there is nothing more to append")
     if not asked.dialect.replays_final:
         raise CompletedUpload
-    return final_response(request, asked.dialect, standing)
+    return await final_response(request, asked.dialect, standing, wanted)

@@ -35,6 +35,13 @@ def received_bytes(service: Service) -> float:
     return registry.get_sample_value("mediastore_bytes_received_total") or 0
 
 
+def created_uploads(service: Service) -> float:
+    """Uploads of this protocol that have got a row."""
+    registry = service.app[METRICS].registry
+    labels = {"protocol": "ietf"}
+    return registry.get_sample_value("mediastore_uploads_created_total", labels) or 0
+
+
 async def content_of(service: Service, answer: Answer) -> bytes:
     """The content of the object that a final response describes, from the store."""
     return await stored(service, answer.json()["id"])

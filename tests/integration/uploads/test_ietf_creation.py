@@ -168,7 +168,7 @@ async def test_a_body_whose_length_only_its_end_tells(
         await connection.send("POST", "/v1/uploads", {**headers, "Transfer-Encoding": "chunked"})
         connection.writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
         answer = await connection.receive()
-        connection.close()
+        await connection.close()
         return answer
 
     assert await content_of(service, await chunked(None)) == data

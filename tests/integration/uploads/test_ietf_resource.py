@@ -146,7 +146,7 @@ async def test_the_length_of_an_append_that_broke_off_is_recorded(
         "PATCH", url, {**headers, "Content-Length": "50000"}, data, stop_at=20_000
     )
     await until(lambda: received_bytes(service) >= 20_000)
-    connection.close()
+    await connection.close()
     standing = await client.offset(url)
     assert standing.headers["Upload-Length"] == "50000"
     assert standing.headers["Upload-Complete"] == "?0"
@@ -170,7 +170,7 @@ async def test_content_past_the_length_ends_the_upload(
     else:
         await connection.send("PATCH", url, {**headers, "Content-Length": "4"}, b"defg")
     assert problem(await connection.receive()) == (400, "inconsistent_upload_length")
-    connection.close()
+    await connection.close()
     assert (await client.offset(url)).status == 404
     assert problem(await client.append(url, 3, b"def", complete=True)) == (404, "not_found")
     assert await sql.fetchval("SELECT count(*) FROM uploads") == 0
@@ -184,7 +184,7 @@ async def test_last_content_that_stops_short_completes_nothing(service: Service)
     await connection.send("PATCH", url, {**headers, "Transfer-Encoding": "chunked"})
     connection.writer.write(b"2\r\nde\r\n0\r\n\r\n")
     answer = await connection.receive()
-    connection.close()
+    await connection.close()
     assert problem(answer) == (400, "inconsistent_upload_length")
     assert (answer.offset, answer.headers["Upload-Complete"]) == (5, "?0")
     final = await client.append(url, 5, b"f", complete=True)
@@ -379,7 +379,7 @@ async def test_chunked_content_is_limited_when_it_comes(start: Starter) -> None:
     await connection.send("PATCH", url, {**headers, "Transfer-Encoding": "chunked"})
     connection.writer.write(b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n")
     answer = await connection.receive()
-    connection.close()
+    await connection.close()
     assert problem(answer) == (413, "too_large")
     assert "max-append-size=1000" in answer.headers["Upload-Limit"]
     assert (await client.offset(url)).offset == 0

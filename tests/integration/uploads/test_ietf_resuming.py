@@ -81,7 +81,7 @@ async def test_asking_for_the_offset_ends_the_older_append_and_keeps_what_it_has
     assert ended.headers["Upload-Complete"] == "?0"
     final = await client.append(url, 40_000, data[40_000:], complete=True)
     assert await content_of(service, final) == data
-    older.close()
+    await older.close()
 
 
 async def test_an_append_at_the_right_offset_ends_the_older_one(service: Service) -> None:
@@ -93,7 +93,7 @@ async def test_an_append_at_the_right_offset_ends_the_older_one(service: Service
     assert final.status == 201
     assert (await older.receive()).status in (404, 409)  # 404: the upload has become the object
     assert await content_of(service, final) == data
-    older.close()
+    await older.close()
 
 
 async def test_cancelling_ends_the_append_that_runs(
@@ -108,7 +108,7 @@ async def test_cancelling_ends_the_append_that_runs(
     await until(lambda: service.memory.in_use_bytes == 0)
     assert await sql.fetchval("SELECT count(*) FROM uploads") == 0
     assert await sql.fetchval("SELECT count(*) FROM objects") == 0
-    older.close()
+    await older.close()
 
 
 async def test_every_offset_that_is_told_can_be_used(start: Starter) -> None:
@@ -124,7 +124,7 @@ async def test_every_offset_that_is_told_can_be_used(start: Starter) -> None:
         standing = await client.offset(url)
         assert standing.offset > last
         offset = last = standing.offset
-        older.abort()
+        await older.abort()
     final = await client.append(url, offset, data[offset:], complete=True)
     assert final.status == 201
     assert await content_of(service, final) == data
