@@ -133,7 +133,8 @@ async def test_a_wrong_offset_takes_nothing(service: Service, sql: asyncpg.Conne
         ({"Upload-Length": "9" * 30}, 400, "bad_length"),
         ({"Upload-Length": "9" * 17}, 413, "too_large"),
         ({}, 400, "bad_length"),
-        ({"Upload-Defer-Length": "1"}, 400, "bad_request"),
+        ({"Upload-Defer-Length": "0"}, 400, "bad_length"),
+        ({"Upload-Defer-Length": "1", "Upload-Length": "1"}, 400, "bad_length"),
         ({"Upload-Length": "1", "Upload-Metadata": "name not*base64"}, 400, "bad_metadata"),
         ({"Upload-Length": "1", "Upload-Metadata": "a YQ==,a YQ=="}, 400, "bad_metadata"),
         (
