@@ -17,6 +17,7 @@ class MediastoreError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry_after_seconds: ClassVar[int | None] = None
+    type_uri: ClassVar[str | None] = None  # of a problem type that is registered elsewhere
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
         """`detail` is one sentence for this occurrence; `members` go into the problem document."""

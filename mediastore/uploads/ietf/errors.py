@@ -1,9 +1,9 @@
 """What only this protocol refuses: part of the table in mediastore/errors.py.
 
-Two have problem types of their own, registered with IANA by the draft.
+Three have problem types that the draft registers, or did.
 """
 
-from typing import ClassVar
+from typing import Self
 
 from mediastore.errors import BadRequest, ChecksumMismatch, OffsetMismatch, Unavailable
 
@@ -33,31 +33,26 @@ class InconsistentUploadLength(BadRequest):
     """The lengths that the requests of this upload name contradict each other."""
 
     code = "inconsistent_upload_length"
-    problem_type: ClassVar[str] = TYPE_BASE + "inconsistent-upload-length"
-
-    def __init__(self, detail: str | None = None, **members: int) -> None:
-        super().__init__(detail, type=self.problem_type, **members)
+    type_uri = TYPE_BASE + "inconsistent-upload-length"
 
 
 class CompletedUpload(BadRequest):
     """The upload is completed already; ask for its offset to see it."""
 
     code = "completed_upload"
-    problem_type: ClassVar[str] = TYPE_BASE + "completed-upload"
-
-    def __init__(self, detail: str | None = None) -> None:
-        super().__init__(detail, type=self.problem_type)
+    type_uri = TYPE_BASE + "completed-upload"
 
 
 class MismatchingUploadOffset(OffsetMismatch):
     """The Upload-Offset of the request is not the offset of the upload."""
 
     code = "mismatching_upload_offset"
-    problem_type: ClassVar[str] = TYPE_BASE + "mismatching-upload-offset"
+    type_uri = TYPE_BASE + "mismatching-upload-offset"
 
-    def __init__(self, *, expected: int, provided: int) -> None:
+    @classmethod
+    def between(cls, *, expected: int, provided: int) -> Self:
         members = {"expected-offset": expected, "provided-offset": provided}
-        super().__init__(None, type=self.problem_type, offset=expected, **members)
+        return cls(None, offset=expected, **members)
 
 
 class StillFinishing(Unavailable):

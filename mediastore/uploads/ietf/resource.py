@@ -52,7 +52,9 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     try:
         standing = await request.app[UPLOADS].take(tenant.id, _id(request), expected_offset=offset)
     except OffsetMismatch as error:
-        raise MismatchingUploadOffset(expected=error.members["offset"], provided=offset) from None
+        raise MismatchingUploadOffset.between(
+            expected=error.members["offset"], provided=offset
+        ) from None
     upload = standing.upload
     if upload is None or standing.object is not None or upload.state != "open":
         return await _repeated(request, asked, standing, wanted)
@@ -115,7 +117,7 @@ async def _repeated(
     Raises MismatchingUploadOffset, InconsistentUploadLength, CompletedUpload, StillFinishing.
     """
     if asked.at != standing.offset:
-        raise MismatchingUploadOffset(expected=standing.offset, provided=asked.at)
+        raise MismatchingUploadOffset.between(expected=standing.offset, provided=asked.at)
     if asked.content_length != 0:
         raise InconsistentUploadLength("the upload is complete; there is nothing more to append")
     if not asked.dialect.replays_final:

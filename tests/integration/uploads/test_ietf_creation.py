@@ -1,5 +1,6 @@
 """IETF draft, section Upload Creation: what a client sees, against real Postgres."""
 
+from gzip import compress
 from typing import Any
 
 import asyncpg
@@ -178,6 +179,15 @@ async def test_a_body_whose_length_only_its_end_tells(
     # The client that was told the URL may append what is missing; nobody else has an upload.
     left = await sql.fetch('SELECT "offset", length FROM uploads')
     assert [tuple(row) for row in left] == ([(30_000, 30_001)] if version == 8 else [])
+
+
+async def test_coded_content_is_counted_as_it_is_sent(service: Service) -> None:
+    """Section Content Codings: nothing is decoded, lengths are of the coded data."""
+    client, coded = client_of(service), compress(b"x" * 10_000)
+    url = await created(client, coded[:10], Content_Encoding="gzip", Upload_Length=str(len(coded)))
+    assert (await client.offset(url)).offset == 10
+    final = await client.append(url, 10, coded[10:], complete=True)
+    assert await content_of(service, final) == coded
 
 
 @pytest.mark.parametrize(
