@@ -148,6 +148,13 @@ class UploadSettings(Section):
     takeover_hashers_max: int = Field(
         4096, ge=0, description="Uploads whose running hash a process keeps between requests."
     )
+    hand_over_wait_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="How long HEAD waits at most for an older request to store what it has "
+        "received; 0 never waits.",
+    )
     finishing_wait_seconds: float = Field(
         30, ge=0, description="How long a request waits for a large upload's last hashing."
     )

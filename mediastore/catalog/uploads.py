@@ -129,18 +129,6 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
     return upload_from_row(row)
 
 
-async def take_upload(
-    catalog: Catalog, tenant: str, id_: UUID, *, expected_offset: int | None = None
-) -> Upload | None:
-    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is
-    none.
-
-    Raises OffsetMismatch (member `offset`), taking nothing.
-    """
-    row = await catalog.fetch_row("upload_take", tenant, id_, new_epoch(), expected_offset)
-    return None if row is None else upload_from_row(row)
-
-
 async def get_upload(catalog: Catalog, tenant: str, id_: UUID) -> Upload | None:
     """Look at an upload without taking it over."""
     row = await catalog.fetch_row("upload_get", tenant, id_)
@@ -184,13 +172,15 @@ async def commit(
     *,
     finishing: bool,
     expires_seconds: int,
+    last: bool = False,
 ) -> int:
-    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset.
+    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset. `last`: its
+    request writes no more.
 
     Raises what `intend` raises, and ChunkChanged: intend the batch again.
     """
     offset: int = await catalog.fetch_value(
-        "upload_commit",
+        "upload_commit_last" if last else "upload_commit",
         upload.id,
         upload.epoch,
         upload.offset,
@@ -284,11 +274,6 @@ def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datet
         None,
         None,
     )
-
-
-async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
-    """Drop an upload and give its references up. False: there is none."""
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

@@ -47,8 +47,11 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
         )
     )
     sweeping = asyncio.create_task(finisher.sweep())
+    listening = asyncio.create_task(app[UPLOADS].replicas.run())
     yield
     sweeping.cancel()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
     await finisher.close()
 
 

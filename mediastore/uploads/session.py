@@ -141,7 +141,7 @@ class Session:
             return Received(end, 0, None, None)
         self._fill(await self._cutter.flush())
         if not (self._received == self._length or self._ends_with_body):
-            await self._store_filling()
+            await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
@@ -170,7 +170,7 @@ class Session:
 
     # Batches on their way
 
-    async def _store_filling(self) -> None:
+    async def _store_filling(self, *, last: bool = False) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
         if self.upload is None:
@@ -178,7 +178,7 @@ class Session:
         if self._filling:
             batch = Batch(tuple(self._filling))
             self._filling, self._filling_bytes = [], 0
-            self._storing = asyncio.create_task(self._store(batch))
+            self._storing = asyncio.create_task(self._store(batch, last))
 
     async def _be_born(self) -> None:
         if self._draft is None:
@@ -190,7 +190,7 @@ class Session:
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
-    async def _store(self, batch: Batch) -> None:
+    async def _store(self, batch: Batch, last: bool) -> None:
         upload = self._open_upload()
         expires_seconds = self._parts.settings.uploads.expires_seconds
 
@@ -202,6 +202,7 @@ class Session:
                 chunks,
                 finishing=False,
                 expires_seconds=expires_seconds,
+                last=last,
             )
 
         hashing = self._start_hashing(batch, upload.offset)

@@ -6,7 +6,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(
 RETURNING *;
 
 -- name: upload_take
-SELECT * FROM upload_take_v1($1, $2, $3, $4);
+SELECT (t.standing).*, t.previous_epoch, t.asked FROM upload_take_v2($1, $2, $3, $4, $5, $6, $7) AS t;
 
 -- name: upload_get
 SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clock();
@@ -16,6 +16,9 @@ SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $
 
 -- name: upload_commit
 SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: upload_commit_last
+SELECT upload_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: upload_commit_and_finish
 SELECT * FROM upload_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
@@ -28,7 +31,10 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_terminate_v1($1, $2);
+SELECT upload_terminate_v2($1, $2, $3);
+
+-- name: replica_tell
+SELECT replica_tell_v1($1, $2);
 
 -- name: upload_chunks_from
 -- The stored chunks of an upload from an offset on, with their keys.

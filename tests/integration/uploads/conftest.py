@@ -56,6 +56,12 @@ class Service:
         return self.app[UPLOADS]
 
     @property
+    def received_bytes(self) -> float:
+        """Bytes of bodies that it has read."""
+        registry = self.app[METRICS].registry
+        return registry.get_sample_value("mediastore_bytes_received_total") or 0
+
+    @property
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
 
