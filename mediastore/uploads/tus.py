@@ -24,6 +24,7 @@ from mediastore.errors import (
 )
 from mediastore.objects.fields import parse_object_id
 from mediastore.problems import problem_response
+from mediastore.public_urls import public_base
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
 from mediastore.uploads.service import Standing
@@ -87,8 +88,10 @@ async def create(request: web.Request) -> web.Response:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
     else:
         standing = await uploads.begin(draft)
-    base = (settings.http.public_url or "").rstrip("/")
-    headers = {"Location": f"{base}/v1/uploads/{draft.id}", **_offset_headers(standing)}
+    headers = {
+        "Location": f"{public_base(request)}/v1/uploads/{draft.id}",
+        **_offset_headers(standing),
+    }
     return web.Response(status=201, headers=headers)
 
 
