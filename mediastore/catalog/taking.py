@@ -3,7 +3,7 @@
 A replica has an id; it listens on a channel of its own, and its listening session holds an advisory
 lock on the id, so that the others know whether telling it is of any use. The epoch alone decides
 who may write: what is told only ends a request sooner that could not commit any more. The rules
-are in migrations/0009_pre_replicas.sql.
+are in migrations/0009_pre_takeover_and_tokens.sql.
 """
 
 import secrets

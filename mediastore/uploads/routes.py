@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from mediastore.access.peek_tokens import PeekTokens
 from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import raw, tus
+from mediastore.uploads import peek, raw, tus
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.keys import UPLOADS
@@ -22,9 +23,10 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/v1/uploads", tus.create)
     resource = app.router.add_resource("/v1/uploads/{id}")
     resource.add_route("OPTIONS", tus.options)
-    resource.add_route("HEAD", tus.head)
+    resource.add_route("HEAD", peek.or_peek(tus.head))
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
+    app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
     app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
@@ -46,6 +48,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             finisher=finisher,
         )
     )
+    app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
     sweeping = asyncio.create_task(finisher.sweep())
     listening = asyncio.create_task(app[UPLOADS].replicas.run())
     yield

@@ -16,6 +16,7 @@ from mediastore.catalog.uploads import (
     UploadDraft,
     create_upload,
     find_by_idempotency_key,
+    get_upload,
 )
 from mediastore.errors import (
     BadDigest,
@@ -124,6 +125,13 @@ class Uploads:
             return Standing(upload, made)
         self._bodies.end_of_epoch(taken.previous_epoch)
         return await self._finished_if_whole(upload)
+
+    async def peek(self, tenant: str, id_: UUID) -> Standing:
+        """Where an upload stands, without taking it. Raises NotFound, Gone."""
+        upload = await get_upload(self.parts.catalog, tenant, id_)
+        if upload is None:
+            return Standing(None, await self._object(tenant, id_))
+        return Standing(upload, None)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
         """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that

@@ -76,6 +76,7 @@ async def test_a_preflight_of_no_url_of_ours_is_not_found(service: Service) -> N
 
 async def test_discovery_is_still_discovery(service: Service) -> None:
     """An OPTIONS that no browser has sent before a request of a page."""
+    answered: Mapping[str, str] = {}
     for headers in ({}, ORIGIN):
         status, answered = await ask(service, "OPTIONS", "/v1/uploads", headers)
         assert (status, answered["Tus-Version"]) == (204, "1.0.0")
