@@ -14,7 +14,6 @@ from uuid_utils.compat import uuid7
 from bench.catalog.filling import TENANT
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.taking import terminate_upload
 from mediastore.catalog.uploads import (
     BatchChunk,
     CommitChunk,
@@ -26,6 +25,7 @@ from mediastore.catalog.uploads import (
     commit_and_finish,
     create_upload,
     intend,
+    terminate_upload,
 )
 from mediastore.chunkstore.keys import new_generation
 from mediastore.settings import ChunkingSettings

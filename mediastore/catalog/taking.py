@@ -1,4 +1,4 @@
-"""Taking an upload over, dropping it, and what replicas tell each other of both (INV-8).
+"""Taking an upload over, and what replicas tell each other of it (INV-8).
 
 A replica has an id; it listens on a channel of its own, and its listening session holds an advisory
 lock on the id, so that the others know whether telling it is of any use. The epoch alone decides
@@ -68,11 +68,9 @@ async def take_upload(
     return Taken(upload_from_row(row), row["previous_epoch"], row["asked"])
 
 
-async def terminate_upload(
-    catalog: Catalog, tenant: str, id_: UUID, *, replica: int | None = None
-) -> bool:
-    """Drop an upload and give its references up. False: there is none."""
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_, replica))
+async def end_writer(catalog: Catalog, tenant: str, id_: UUID, *, replica: int) -> None:
+    """Have another replica's request that writes to an upload ended, for the upload will go."""
+    await catalog.execute("upload_end_writer", tenant, id_, replica)
 
 
 async def tell_replica(catalog: Catalog, replica: int, words: str) -> None:

@@ -276,6 +276,11 @@ def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datet
     )
 
 
+async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
+    """Drop an upload and give its references up. False: there is none."""
+    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
+
+
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:
     """The object that an earlier request with this key has made."""
     row = await catalog.fetch_row("idempotency_find", tenant, key)

@@ -19,8 +19,7 @@ from mediastore.catalog.finishing import (
 )
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.taking import terminate_upload
-from mediastore.catalog.uploads import Upload
+from mediastore.catalog.uploads import Upload, terminate_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher

@@ -10,13 +10,14 @@ from uuid import UUID
 from aiohttp import StreamReader, web
 
 from mediastore.catalog.objects import Object, get_object
-from mediastore.catalog.taking import terminate_upload
+from mediastore.catalog.taking import end_writer
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
     create_upload,
     find_by_idempotency_key,
     get_upload,
+    terminate_upload,
 )
 from mediastore.errors import (
     BadDigest,
@@ -138,7 +139,8 @@ class Uploads:
         instead.
         """
         self._bodies.end_of_upload((tenant, id_))
-        if await terminate_upload(self.parts.catalog, tenant, id_, replica=self.replicas.id):
+        await end_writer(self.parts.catalog, tenant, id_, replica=self.replicas.id)
+        if await terminate_upload(self.parts.catalog, tenant, id_):
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
             return

@@ -74,21 +74,16 @@ BEGIN
     RETURN v_offset;
 END $$;
 
--- Drop an upload at its owner's wish, and tell who writes to it. Returns false when there is none.
-CREATE FUNCTION upload_terminate_v2(p_tenant text, p_upload uuid, p_replica bigint) RETURNS boolean
+-- Tell another replica whose request writes to an upload that this will come to nothing.
+CREATE FUNCTION upload_end_writer_v1(p_tenant text, p_upload uuid, p_replica bigint) RETURNS void
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
-    v_writer bigint;
-    v_epoch bigint;
+    v_upload uploads;
 BEGIN
-    SELECT writer, epoch INTO v_writer, v_epoch FROM uploads WHERE id = p_upload AND tenant = p_tenant FOR UPDATE;
-    IF NOT upload_terminate_v1(p_tenant, p_upload) THEN
-        RETURN false;
+    SELECT * INTO v_upload FROM uploads WHERE id = p_upload AND tenant = p_tenant;
+    IF v_upload.writer <> p_replica AND replica_listens_v1(v_upload.writer) THEN
+        PERFORM replica_tell_v1(v_upload.writer, concat_ws(' ', 'taken', v_upload.epoch));
     END IF;
-    IF v_writer IS DISTINCT FROM p_replica AND replica_listens_v1(v_writer) THEN
-        PERFORM replica_tell_v1(v_writer, concat_ws(' ', 'taken', v_epoch));
-    END IF;
-    RETURN true;
 END $$;
 
 -- What signs a tenant's tokens (access/peek_tokens.py): 244 random bits, of which no answer ever shows any.

@@ -31,7 +31,10 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_terminate_v2($1, $2, $3);
+SELECT upload_terminate_v1($1, $2);
+
+-- name: upload_end_writer
+SELECT upload_end_writer_v1($1, $2, $3);
 
 -- name: replica_tell
 SELECT replica_tell_v1($1, $2);

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from mediastore.catalog.objects import Object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.taking import take_upload, terminate_upload
+from mediastore.catalog.taking import take_upload
 from mediastore.catalog.tenants import create_tenant
 from mediastore.catalog.uploads import (
     BatchChunk,
@@ -32,6 +32,7 @@ from mediastore.catalog.uploads import (
     get_upload,
     intend,
     new_epoch,
+    terminate_upload,
 )
 from mediastore.chunkstore.keys import new_generation
 from mediastore.errors import ChunkChanged, Conflict, NotFound
