@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from mediastore.access.authenticator import Authenticator
+from mediastore.access.fair_share import FAIR_SHARE, FairShare
 from mediastore.allocator import give_back_after_bursts
 from mediastore.app_keys import (
     AUTHENTICATOR,
@@ -45,6 +46,7 @@ def build_app(
     """The service as an aiohttp application; its parts are opened when it starts."""
     metrics = Metrics.create() if metrics is None else metrics
     urls, cors = PublicUrls(settings.http), open_cors(settings.cors)
+    share = FairShare(settings.http.requests_max, settings.http.tenant_requests_share)
     app = web.Application(
         middlewares=[
             observe_requests(
@@ -53,6 +55,7 @@ def build_app(
                 access_log=_access_log(settings, clock),
                 answer_error=answer_error,
                 client_of=urls.client,
+                on_end=share.leave,
                 in_progress_max=settings.http.requests_max,
             ),
             *([] if cors is None else [cors.answer_preflights]),
@@ -60,8 +63,10 @@ def build_app(
         client_max_size=settings.http.json_body_max_bytes,
     )
     app[SETTINGS], app[CLOCK], app[METRICS] = settings, clock, metrics
-    app[PUBLIC_URLS], app[CORS] = urls, cors
-    app[MEMORY] = memory = MemoryBudget(settings.memory.budget_bytes)
+    app[PUBLIC_URLS], app[CORS], app[FAIR_SHARE] = urls, cors, share
+    app[MEMORY] = memory = MemoryBudget(
+        settings.memory.budget_bytes, reads_share=settings.memory.reads_share
+    )
     metrics.watch_memory(lambda: memory.in_use_bytes, lambda: memory.waiting)
     app[READINESS] = Readiness(
         {
@@ -103,7 +108,7 @@ async def _catalog(app: web.Application) -> AsyncIterator[None]:
         async with catalog.connection() as connection:
             await check_schema(connection)
         app[CATALOG] = catalog
-        app[AUTHENTICATOR] = Authenticator(catalog, clock)
+        app[AUTHENTICATOR] = Authenticator(catalog, clock, app[FAIR_SHARE])
         app[METRICS].watch_pool(lambda: catalog.connections)
         yield
 

@@ -24,6 +24,13 @@ class HttpSettings(Section):
     requests_max: int = Field(
         2048, ge=1, description="Requests in progress at once; more are answered 503."
     )
+    tenant_requests_share: float = Field(
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of requests_max that one tenant's requests may take; more are answered "
+        "429.",
+    )
     body_idle_timeout_seconds: float = Field(
         60, gt=0, description="A body that sends nothing for this long is cut; what came is kept."
     )

@@ -112,6 +112,12 @@ class UploadSettings(Section):
     takeover_hashers_max: int = Field(
         4096, ge=0, description="Uploads whose running hash a process keeps between requests."
     )
+    open_max_per_tenant: int = Field(
+        100_000,
+        ge=1,
+        description="Unfinished uploads of one tenant; with more, new ones are answered 429. "
+        "Counted every half minute.",
+    )
     hand_over_wait_seconds: float = Field(
         0.5,
         ge=0,
@@ -136,6 +142,9 @@ class MemorySettings(Section):
     )
     wait_max_seconds: float = Field(
         10, gt=0, description="How long a new body waits for memory before 503."
+    )
+    reads_share: float = Field(
+        0.125, ge=0, le=0.5, description="Share of the budget that bodies leave to reads."
     )
     chunk_cache_bytes: int = Field(
         96 * MIB, ge=0, description="Verified chunks kept for the next reader."

@@ -105,3 +105,8 @@ async def renew_token_secret(catalog: Catalog, tenant: str) -> None:
     """Make every token of a tenant useless. Raises NotFound without such a tenant."""
     if await catalog.fetch_value("token_secret_renew", tenant) is None:
         raise NotFound(f"there is no tenant {tenant!r}")
+
+
+async def find_tenants_with_uploads(catalog: Catalog, at_least: int) -> frozenset[str]:
+    """Tenants that have at least so many unfinished uploads. Reads them all: ask seldom."""
+    return frozenset(row["tenant"] for row in await catalog.fetch("tenants_with_uploads", at_least))

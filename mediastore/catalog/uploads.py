@@ -111,7 +111,12 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
     )
 
 
-async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds: int) -> Upload:
+async def create_upload(
+    catalog: Catalog, draft: UploadDraft, *, expires_seconds: int, writer: int | None = None
+) -> Upload:
+    """Write an upload's row. `writer`: the replica whose request goes on to write, if others may
+    know of the upload by then.
+    """
     row = await catalog.fetch_row(
         "upload_create",
         draft.id,
@@ -125,6 +130,7 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         draft.declared_hash,
         new_epoch(),
         expires_seconds,
+        writer,
     )
     return upload_from_row(row)
 

@@ -51,10 +51,12 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
     sweeping = asyncio.create_task(finisher.sweep())
     listening = asyncio.create_task(app[UPLOADS].replicas.run())
+    counting = asyncio.create_task(app[UPLOADS].open.run())
     yield
     sweeping.cancel()
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    for task in (listening, counting):
+        task.cancel()
+    await asyncio.gather(listening, counting, return_exceptions=True)
     await finisher.close()
 
 

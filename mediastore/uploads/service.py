@@ -33,6 +33,7 @@ from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.ending import store_last_batch
+from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
@@ -67,6 +68,7 @@ class Uploads:
         self.parts = parts
         self._bodies = Bodies(parts.metrics.uploads_taken_over)
         self.replicas = Replicas(parts.catalog, parts.settings, parts.clock, self._bodies)
+        self.open = OpenUploads(parts.catalog, parts.settings, parts.clock)
         self._stopping = False
 
     async def stop(self, _app: web.Application | None = None) -> None:
@@ -74,10 +76,18 @@ class Uploads:
         self._stopping = True
         self._bodies.stop()
 
-    async def begin(self, draft: UploadDraft) -> Standing:
-        """A new upload without a body; one of no bytes is finished at once."""
+    async def begin(self, draft: UploadDraft, *, writes: bool = False) -> Standing:
+        """A new upload without a body; one of no bytes is finished at once. `writes`: the client is
+        told of it now, and this request goes on to `append`.
+
+        Raises TooManyUploads.
+        """
+        self.open.admit(draft.tenant)
         upload = await create_upload(
-            self.parts.catalog, draft, expires_seconds=self.parts.settings.uploads.expires_seconds
+            self.parts.catalog,
+            draft,
+            expires_seconds=self.parts.settings.uploads.expires_seconds,
+            writer=self.replicas.id if writes else None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
         return await self._finished_if_whole(upload)
@@ -87,9 +97,11 @@ class Uploads:
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
-        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what
-        sessions raise.
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
+        TooManyUploads, and what sessions raise.
         """
+        if not ends_with_body:
+            self.open.admit(draft.tenant)
         if draft.length == 0 and not ends_with_body:
             return await self.begin(draft)
         session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)

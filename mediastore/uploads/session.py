@@ -67,7 +67,7 @@ class Session:
             if self.upload is None
             else parts.hashes.take(self.upload.id, self.upload.offset)
         )
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     async def receive(self, body: BodyReader) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.

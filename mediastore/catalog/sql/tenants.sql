@@ -28,3 +28,7 @@ SELECT token_secret FROM tenants WHERE id = $1;
 -- name: token_secret_renew
 -- By the column's own default: 244 random bits.
 UPDATE tenants SET token_secret = DEFAULT WHERE id = $1 RETURNING id;
+
+-- name: tenants_with_uploads
+-- Tenants that have at least so many unfinished uploads.
+SELECT tenant FROM uploads GROUP BY tenant HAVING count(*) >= $1;

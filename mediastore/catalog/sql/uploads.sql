@@ -1,8 +1,8 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
-                     created_at, touched_at, expires_at)
+                     created_at, touched_at, expires_at, writer)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11))
+        catalog_clock() + make_interval(secs => $11), $12)
 RETURNING *;
 
 -- name: upload_take

@@ -9,12 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import Mock
 
 import asyncpg
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, StreamReader
+from uuid_utils.compat import uuid7
 
 from mediastore.catalog.taking import tell_replica
+from mediastore.catalog.uploads import UploadDraft
+from mediastore.errors import UploadTaken
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
@@ -338,6 +342,25 @@ async def test_a_notification_that_means_nothing_changes_nothing(
     assert not old.answer.done()
     assert await offset_of(second, url) == 20_000
     assert await old.ended() == (409, "upload_taken")
+
+
+async def test_a_creation_whose_client_is_told_of_it_at_once(
+    replicas: Callable[..., Any], sql: asyncpg.Connection
+) -> None:
+    """As with interim responses: the client may resume elsewhere before its first body has ended."""
+    first, second = await replicas(hand_over_wait_seconds=10)
+    draft = UploadDraft(uuid7(), "acme", "", "n", "text/plain", {}, "ietf", SIZE)
+    standing = await first.uploads.begin(draft, writes=True)
+    assert standing.upload is not None
+    stream = StreamReader(Mock(_reading_paused=False), 2**16, loop=asyncio.get_running_loop())
+    stream.feed_data(DATA[:20_000])
+    writing = asyncio.create_task(first.uploads.append(standing.upload, stream))
+    await until(lambda: first.received_bytes == 20_000)
+    url = f"/v1/uploads/{draft.id}"
+    assert await offset_of(second, url) == 20_000
+    with pytest.raises(UploadTaken):
+        await writing
+    await finish(second, url, 20_000, sql)
 
 
 async def test_a_wrong_offset_takes_nothing_from_another_replica(
