@@ -347,7 +347,7 @@ async def test_a_notification_that_means_nothing_changes_nothing(
 async def test_a_creation_whose_client_is_told_of_it_at_once(
     replicas: Callable[..., Any], sql: asyncpg.Connection
 ) -> None:
-    """As with interim responses: the client may resume elsewhere before its first body has ended."""
+    """As with interim responses: the client may resume elsewhere before its body has ended."""
     first, second = await replicas(hand_over_wait_seconds=10)
     draft = UploadDraft(uuid7(), "acme", "", "n", "text/plain", {}, "ietf", SIZE)
     standing = await first.uploads.begin(draft, writes=True)
