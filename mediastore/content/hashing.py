@@ -5,11 +5,11 @@ immutable bytes, so that what is sent to the store is what was named (INV-2, INV
 """
 
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Self
 
 from blake3 import blake3
+from zlib_ng import zlib_ng  # its CRC-32 is ten times as fast as the standard library's
 
 HASH_BYTES = 32
 _HASH_TEXT = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ class ChunkName:
 
 def name_chunk(data: bytes) -> ChunkName:
     """BLAKE3, size in bytes and zlib's CRC-32 of a chunk."""
-    return ChunkName(blake3(data).digest(), len(data), zlib.crc32(data))
+    return ChunkName(blake3(data).digest(), len(data), zlib_ng.crc32(data))
 
 
 class BlobHasher:
