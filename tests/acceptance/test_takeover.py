@@ -210,8 +210,9 @@ async def count_references(dsn: str) -> None:
         await connection.close()
 
 
+@pytest.mark.timeout(400)
 def test_phones_that_change_their_replica(make_server: MakeServer, dsn: str) -> None:
-    use_phones(make_server, dsn, takeovers=240)
+    use_phones(make_server, dsn, takeovers=200)
 
 
 @pytest.mark.full
