@@ -20,13 +20,13 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
     commit,
     commit_and_finish,
     create_upload,
     intend,
     terminate_upload,
 )
+from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation
 from mediastore.settings import ChunkingSettings
 

@@ -20,7 +20,7 @@ from mediastore.public_urls import public_base
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.service import Standing
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 PEEK_TOKENS = web.AppKey("peek_tokens", PeekTokens)
 NAME = "peek"
 
@@ -28,7 +28,7 @@ NAME = "peek"
 def or_peek(handler: Handler) -> Handler:
     """`handler` for a HEAD that asks where to resume, and so takes the upload."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> web.Response:
         peeks = request.query_string and NAME in request.query
         return await (head if peeks else handler)(request)
 

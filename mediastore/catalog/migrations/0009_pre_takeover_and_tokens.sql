@@ -74,6 +74,20 @@ BEGIN
     RETURN v_offset;
 END $$;
 
+-- What is staged is acknowledged once, at the end of its request.
+CREATE FUNCTION staged_commit_last_v1(
+    p_upload uuid, p_epoch bigint, p_offset bigint, p_size bigint,
+    p_hashes bytea[], p_generations bigint[], p_put boolean[], p_finishing boolean, p_expires_seconds integer
+) RETURNS bigint
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+DECLARE
+    v_offset bigint := staged_commit_v1(
+        p_upload, p_epoch, p_offset, p_size, p_hashes, p_generations, p_put, p_finishing, p_expires_seconds);
+BEGIN
+    UPDATE uploads SET writer = NULL WHERE id = p_upload AND writer IS NOT NULL;
+    RETURN v_offset;
+END $$;
+
 -- Tell another replica whose request writes to an upload that this will come to nothing.
 CREATE FUNCTION upload_end_writer_v1(p_tenant text, p_upload uuid, p_replica bigint) RETURNS void
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$

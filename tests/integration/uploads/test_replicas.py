@@ -6,8 +6,11 @@ that must not be entered.
 """
 
 import asyncio
+import hashlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from unittest.mock import Mock
 
@@ -317,6 +320,27 @@ async def test_uploads_as_they_usually_go_tell_nobody(
         offset = end
     await finish(first, url, offset, sql)
     assert told == []
+
+
+async def test_a_checked_body_of_several_batches_is_no_writer_afterwards(
+    replicas: Callable[..., Any], sql: asyncpg.Connection
+) -> None:
+    first, second = await replicas(batch_max_bytes=64 * 1024)
+    url = await create(first, SIZE)
+    checksum = b64encode(hashlib.sha256(DATA[:90_000]).digest()).decode()
+    answer = await first.client.patch(
+        url,
+        data=BytesIO(DATA[:90_000]),
+        headers={
+            **first.tus,
+            **PATCH_TYPE,
+            "Upload-Offset": "0",
+            "Upload-Checksum": f"sha256 {checksum}",
+        },
+    )
+    assert (answer.status, answer.headers["Upload-Offset"]) == (204, "90000")
+    assert await sql.fetchval("SELECT writer FROM uploads") is None
+    await finish(second, url, 90_000, sql)
 
 
 async def test_a_termination_ends_the_other_replicas_request(
