@@ -23,7 +23,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/v1/uploads", tus.create)
     resource = app.router.add_resource("/v1/uploads/{id}")
     resource.add_route("OPTIONS", tus.options)
-    resource.add_route("HEAD", tus.head)
+    resource.add_route("HEAD", peek.or_peek(tus.head))
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
     resource.add_route("POST", tus.post)
