@@ -26,6 +26,7 @@ from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.clock import Clock
 from mediastore.delivery import routes as delivery
 from mediastore.delivery.keys import DELIVERY
+from mediastore.events.delivering import add_delivery
 from mediastore.memory import MemoryBudget
 from mediastore.objects import routes as objects
 from mediastore.problems import answer_error
@@ -72,6 +73,7 @@ def build_app(
     delivery.add_routes(app)
     objects.add_routes(app)
     uploads.add_routes(app)
+    add_delivery(app)
     app.on_response_prepare.append(echo_request_id)
     return app
 

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from mediastore.errors import BadSettings
+from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -46,6 +47,8 @@ __all__ = [
     "ChunkingSettings",
     "CollectionSettings",
     "DeliverySettings",
+    "EventsSettings",
+    "HooksSettings",
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
@@ -70,6 +73,8 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
+    hooks: HooksSettings = HooksSettings()
+    events: EventsSettings = EventsSettings()
     collection: CollectionSettings = CollectionSettings()
     log: LogSettings = LogSettings()
 
@@ -79,6 +84,14 @@ class Settings(BaseSettings):
         if self.memory.budget_bytes < need:
             raise ValueError(
                 f"memory.budget_bytes must be at least {need}: two batches and two chunks"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_outlive_deliveries(self) -> Self:
+        if self.events.claim_timeout_seconds < 2 * self.events.timeout_seconds:
+            raise ValueError(
+                "events.claim_timeout_seconds must be at least twice events.timeout_seconds"
             )
         return self
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from mediastore.access.policies import Policies
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import Tenant, find_tenant_by_secret, secret_hash
 from mediastore.clock import Clock
@@ -34,6 +35,7 @@ class Authenticator:
         self._catalog = catalog
         self._clock = clock
         self._cache: OrderedDict[bytes, _Believed] = OrderedDict()
+        self.policies = Policies(catalog, clock)
 
     async def tenant(self, request: web.Request) -> Tenant:
         """The tenant of the request's valid key. Raises Unauthorized, CatalogUnavailable."""
@@ -51,6 +53,7 @@ class Authenticator:
             raise Unauthorized
         self._cache[digest] = _Believed(tenant, now + CACHE_SECONDS)
         self._cache.move_to_end(digest)
+        self.policies.remember(tenant)
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
         return tenant

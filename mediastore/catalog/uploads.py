@@ -38,6 +38,7 @@ class Upload:
     declared_hash: bytes | None
     epoch: int
     expires_at: datetime
+    expiry_fixed: bool = False
 
     @property
     def whole(self) -> bool:
@@ -47,7 +48,9 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class UploadDraft:
-    """What a client says of an upload that is not in the catalog yet."""
+    """What is said of an upload that is not in the catalog yet. `expires_seconds`: the app has set
+    its time, which is then fixed.
+    """
 
     id: UUID
     tenant: str
@@ -59,6 +62,7 @@ class UploadDraft:
     length: int | None
     declared_hash: bytes | None = None
     idempotency_key: str | None = None
+    expires_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,13 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["declared_hash"],
         row["epoch"],
         row["expires_at"],
+        row["expiry_fixed"],
     )
 
 
-async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds: int) -> Upload:
+async def create_upload(
+    catalog: Catalog, draft: UploadDraft, *, expires_seconds: int, expiry_fixed: bool = False
+) -> Upload:
     row = await catalog.fetch_row(
         "upload_create",
         draft.id,
@@ -125,6 +132,7 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         draft.declared_hash,
         new_epoch(),
         expires_seconds,
+        expiry_fixed,
     )
     return upload_from_row(row)
 
@@ -286,9 +294,19 @@ def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datet
     )
 
 
-async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
-    """Drop an upload and give its references up. False: there is none."""
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
+async def terminate_upload(
+    catalog: Catalog, tenant: str, id_: UUID, *, told: bool = False
+) -> int | None:
+    """Drop an upload and give its references up; how many acknowledged bytes it had. None: there
+    is none. `told`: with an event to its tenant.
+    """
+    dropped: int | None = await catalog.fetch_value("upload_terminate", tenant, id_, told)
+    return dropped
+
+
+async def correct_content_type(catalog: Catalog, upload: Upload, content_type: str) -> None:
+    """Change what an open upload is; without effect when another writer has taken it over."""
+    await catalog.execute("upload_correct_type", upload.id, upload.epoch, content_type)
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

@@ -41,7 +41,9 @@ def _hash_chunks(hasher: BlobHasher, batch: Batch) -> None:
         hasher.update(chunk.data)
 
 
-async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch) -> Object:
+async def store_whole_body(
+    parts: UploadParts, draft: UploadDraft, batch: Batch, *, expires_seconds: int
+) -> Object:
     """A body that is whole in memory: one transaction if its blob is there, else two and its PUTs.
 
     Raises BadDigest before anything is written, IdempotencyKeyInUse, and what batches raise.
@@ -50,7 +52,6 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
     if draft.declared_hash is not None and draft.declared_hash != blob:
         raise BadDigest
     epoch = new_epoch()
-    expires_seconds = parts.settings.uploads.expires_seconds
     begun = await begin_body(
         parts.catalog,
         draft,
@@ -66,7 +67,7 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
         parts.metrics.acknowledged_bytes.inc(batch.size)
         return parts.finished(begun)
     parts.metrics.uploads_created[draft.protocol].inc()
-    upload = _born(parts, draft, epoch, batch.size)
+    upload = _born(parts, draft, epoch, batch.size, expires_seconds)
 
     async def intent() -> list[IntentChunk]:
         return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
@@ -88,10 +89,11 @@ async def store_last_batch(
     hasher: BlobHasher,
     *,
     idempotency_key: str | None,
+    expires_seconds: int,
 ) -> Object | None:
     """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later."""
     if hasher.offset != upload.offset:
-        return await _finish_later(parts, upload, batch, hasher)
+        return await _finish_later(parts, upload, batch, hasher, expires_seconds)
     await hash_batch(hasher, batch)
     blob = hasher.digest()
 
@@ -100,9 +102,7 @@ async def store_last_batch(
 
     if not batch.chunks:
         return await commit_last([])
-    return await parts.batches.store(
-        upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
-    )
+    return await parts.batches.store(upload, batch, commit_last, expires_seconds=expires_seconds)
 
 
 async def _commit_and_finish(
@@ -127,10 +127,9 @@ async def _commit_and_finish(
 
 
 async def _finish_later(
-    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
+    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher, expires_seconds: int
 ) -> Object | None:
     """Commit the last batch as finishing; a job reads back what this process has not hashed."""
-    expires_seconds = parts.settings.uploads.expires_seconds
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
         return await commit(
@@ -162,7 +161,9 @@ async def _blob_hash(batch: Batch) -> bytes:
     return hasher.digest()
 
 
-def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
+def _born(
+    parts: UploadParts, draft: UploadDraft, epoch: int, size: int, expires_seconds: int
+) -> Upload:
     """The row that `begin_body` has just written."""
     return Upload(
         draft.id,
@@ -177,5 +178,5 @@ def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Uplo
         size,
         draft.declared_hash,
         epoch,
-        parts.clock.now() + timedelta(seconds=parts.settings.uploads.expires_seconds),
+        parts.clock.now() + timedelta(seconds=expires_seconds),
     )

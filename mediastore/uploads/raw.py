@@ -31,7 +31,9 @@ async def create(request: web.Request) -> web.Response:
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
     if (earlier := await uploads.repeated(tenant.id, key)) is not None:
         return _answer(request, earlier, status=200)
-    draft = says.draft(tenant.id, "raw", length=length, idempotency_key=key)
+    draft = await uploads.admit(
+        says.draft(tenant.id, "raw", length=length, idempotency_key=key), client=request.remote
+    )
     try:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
     except IdempotencyKeyInUse:

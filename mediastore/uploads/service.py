@@ -29,14 +29,19 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
+    TypeMismatch,
+    TypeNotAllowed,
     UploadTaken,
 )
+from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.declared_type import correct_whole_upload
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import Received, Session
 
+_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 HAND_OVER_SECONDS = 5.0  # a batch is stored in less, unless the store is slow
 
 
@@ -76,16 +81,27 @@ class Uploads:
         for body in list(self._bodies.values()):
             body.interrupt(BodyEnd.STOPPED)
 
-    async def begin(self, draft: UploadDraft) -> Standing:
+    async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
+        """Between parsing and creating: the tenant's policy and the app's word, see admission.py.
+
+        Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
+        """
+        return await self.parts.admission.admit(draft, client=client)
+
+    async def begin(self, draft: AdmittedDraft) -> Standing:
         """A new upload without a body; one of no bytes is finished at once."""
+        policy = await self.parts.admission.policy(draft.tenant)
         upload = await create_upload(
-            self.parts.catalog, draft, expires_seconds=self.parts.settings.uploads.expires_seconds
+            self.parts.catalog,
+            draft,
+            expires_seconds=draft.expires_seconds or policy.expires_seconds,
+            expiry_fixed=policy.expiry_fixed or draft.expires_seconds is not None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
         return await self._finished_if_whole(upload)
 
     async def receive_new(
-        self, draft: UploadDraft, stream: StreamReader, *, ends_with_body: bool
+        self, draft: AdmittedDraft, stream: StreamReader, *, ends_with_body: bool
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
@@ -94,12 +110,16 @@ class Uploads:
         """
         if draft.length == 0 and not ends_with_body:
             return await self.begin(draft)
-        session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
+        policy = await self.parts.admission.policy(draft.tenant)
+        session = Session(
+            self.parts, draft, policy, keeps_broken=False, ends_with_body=ends_with_body
+        )
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
     async def append(self, upload: Upload, stream: StreamReader) -> Standing:
         """The next part of an upload that this request has taken."""
-        session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
+        policy = await self.parts.admission.policy(upload.tenant)
+        session = Session(self.parts, upload, policy, keeps_broken=True, ends_with_body=False)
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
@@ -130,9 +150,11 @@ class Uploads:
         instead.
         """
         self._interrupt((tenant, id_))
-        if await terminate_upload(self.parts.catalog, tenant, id_):
+        dropped_bytes = await terminate_upload(self.parts.catalog, tenant, id_, told=True)
+        if dropped_bytes is not None:
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
+            self.parts.metrics.terminated_bytes.inc(dropped_bytes)
             return
         await self._object(tenant, id_)
         raise Conflict("this upload is finished; delete its object instead")
@@ -163,11 +185,18 @@ class Uploads:
         if not upload.whole:
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload.id, upload.offset)
+        policy = await self.parts.admission.policy(upload.tenant)
         try:
+            await correct_whole_upload(self.parts, policy, upload)
             made = await store_last_batch(
-                self.parts, upload, Batch(()), hasher, idempotency_key=None
+                self.parts,
+                upload,
+                Batch(()),
+                hasher,
+                idempotency_key=None,
+                expires_seconds=policy.expires_seconds,
             )
-        except BadDigest:
+        except _CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -186,7 +215,7 @@ class Uploads:
         async with self._reading(key, stream) as body:
             try:
                 received = await session.receive(body)
-            except BadDigest:
+            except _CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise

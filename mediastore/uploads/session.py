@@ -10,17 +10,27 @@ client it lets go when others need the room.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from mediastore.catalog.objects import Object
-from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, commit, create_upload
+from mediastore.catalog.uploads import (
+    CommitChunk,
+    Upload,
+    UploadDraft,
+    commit,
+    correct_content_type,
+    create_upload,
+)
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import TooLarge
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.cutting import Cutter, NamedChunk
+from mediastore.uploads.declared_type import type_to_store
 from mediastore.uploads.ending import hash_batch, store_last_batch, store_whole_body
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.policy import UploadPolicy
 
 SHED_MIN_BYTES = 64 * 1024
 
@@ -44,6 +54,7 @@ class Session:
         self,
         parts: UploadParts,
         subject: UploadDraft | Upload,
+        policy: UploadPolicy,
         *,
         keeps_broken: bool,
         ends_with_body: bool,
@@ -52,6 +63,8 @@ class Session:
         `ends_with_body`: the body's end is the upload's end, whatever length was declared.
         """
         self._parts = parts
+        self._policy = policy
+        self._looks_at_content = policy.looks_at_content
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
@@ -108,8 +121,7 @@ class Session:
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
             raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        if self._received > self._parts.settings.uploads.size_max_bytes:
-            raise TooLarge("the body goes past the largest size that this service takes")
+        self._policy.check_length(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
             if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
@@ -151,12 +163,23 @@ class Session:
 
     async def _complete(self) -> Object | None:
         await self._settle()
+        await self._look_at_content(ends=True)
         batch = Batch(tuple(self._filling))
+        expires_seconds = self._policy.expires_seconds
         if self._draft is not None and self.upload is None:
-            return await store_whole_body(self._parts, self._draft, batch)
+            return await store_whole_body(
+                self._parts, self._draft, batch, expires_seconds=expires_seconds
+            )
         key = None if self._draft is None else self._draft.idempotency_key
         upload = self._open_upload()
-        made = await store_last_batch(self._parts, upload, batch, self._hasher, idempotency_key=key)
+        made = await store_last_batch(
+            self._parts,
+            upload,
+            batch,
+            self._hasher,
+            idempotency_key=key,
+            expires_seconds=expires_seconds,
+        )
         if made is None:  # what the answer acknowledges is the row as it stands now
             whole = upload.offset + batch.size
             self.upload = replace(upload, offset=whole, length=whole, state="finishing")
@@ -173,6 +196,7 @@ class Session:
     async def _store_filling(self) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
+        await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
         if self._filling:
@@ -186,13 +210,14 @@ class Session:
         self.upload = await create_upload(
             self._parts.catalog,
             self._draft,
-            expires_seconds=self._parts.settings.uploads.expires_seconds,
+            expires_seconds=self._draft.expires_seconds or self._policy.expires_seconds,
+            expiry_fixed=self._policy.expiry_fixed or self._draft.expires_seconds is not None,
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
     async def _store(self, batch: Batch) -> None:
         upload = self._open_upload()
-        expires_seconds = self._parts.settings.uploads.expires_seconds
+        expires_seconds = self._policy.expires_seconds
 
         async def commit_batch(chunks: Sequence[CommitChunk]) -> int:
             return await commit(
@@ -214,9 +239,30 @@ class Session:
             self._hasher = BlobHasher()
             hashing.cancel()
             raise
-        self.upload = replace(upload, offset=offset)
+        self.upload = replace(upload, offset=offset, expires_at=self._expires_at(upload))
         self._parts.metrics.acknowledged_bytes.inc(batch.size)
         self._memory.shrink(batch.size)
+
+    async def _look_at_content(self, *, ends: bool) -> None:
+        """Before the first bytes are stored: is this what was declared? Once for each body."""
+        subject = self.upload or self._draft
+        if not self._looks_at_content or subject is None:
+            return
+        self._looks_at_content = False
+        wanted = await type_to_store(self._parts, self._policy, subject, self._filling, ends=ends)
+        if wanted == subject.content_type:
+            return
+        if self.upload is not None:
+            await correct_content_type(self._parts.catalog, self.upload, wanted)
+            self.upload = replace(self.upload, content_type=wanted)
+        elif self._draft is not None:
+            self._draft = replace(self._draft, content_type=wanted)
+
+    def _expires_at(self, upload: Upload) -> datetime:
+        """When an upload whose commit has just returned expires, as its row says."""
+        if upload.expiry_fixed:
+            return upload.expires_at
+        return self._parts.clock.now() + timedelta(seconds=self._policy.expires_seconds)
 
     def _open_upload(self) -> Upload:
         if self.upload is None:

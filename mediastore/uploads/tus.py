@@ -80,10 +80,11 @@ async def create(request: web.Request) -> web.Response:
         request.headers.get("Upload-Metadata"),
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
-    draft = says.draft(tenant.id, "tus", length=length)
     uploads = request.app[UPLOADS]
     if request.can_read_body:
         _check_body(request, offset=0, length=length)
+    draft = await uploads.admit(says.draft(tenant.id, "tus", length=length), client=request.remote)
+    if request.can_read_body:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
     else:
         standing = await uploads.begin(draft)
@@ -170,6 +171,7 @@ def _check_repeated_end(request: web.Request, offset: int, standing: Standing) -
 
 def _offset_headers(standing: Standing) -> dict[str, str]:
     headers = {"Upload-Offset": str(standing.offset)}
-    if standing.upload is not None and standing.object is None:
-        headers["Upload-Expires"] = format_datetime(standing.upload.expires_at, usegmt=True)
+    upload = standing.upload
+    if upload is not None and standing.object is None and upload.state == "open":
+        headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
     return headers
