@@ -17,7 +17,7 @@ TypeMismatch = Literal["trust", "correct", "refuse"]
 
 URL_LENGTH_MAX = 2048
 CONTENT_TYPES_MAX = 64
-_TYPE_PATTERN = r"^[!#$%&'*+.^_`|~0-9a-z-]+/([!#$%&'+.^_`|~0-9a-z-]+|\*)$"
+_TYPE_PATTERN = r"^[!#$%&'+.^_`|~0-9a-z-]+/([!#$%&'+.^_`|~0-9a-z-]+|\*)$"
 
 
 def _split(value: object) -> object:
