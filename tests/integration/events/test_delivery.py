@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from mediastore.catalog.collection import sweep
 from mediastore.catalog.events import (
@@ -18,7 +19,6 @@ from mediastore.catalog.events import (
 )
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import change_tenant, create_tenant
-from mediastore.clock import SystemClock
 from tests.integration.events.conftest import TENANT, Deliver, record
 from tests.integration.service import until
 from tests.receiver import Receiver, receiving
@@ -320,9 +320,10 @@ async def test_what_nobody_will_take_is_dropped_in_the_end(
 async def test_an_unreachable_catalog_is_waited_out(
     catalog: Catalog, sql: asyncpg.Connection, receiver: Receiver, secret: str, deliver: Deliver
 ) -> None:
-    await deliver()
-    await sql.execute("ALTER TABLE events RENAME TO moved_events")
-    await SystemClock().sleep(0.05)
+    with capture_logs() as logs:
+        await deliver()
+        await sql.execute("ALTER TABLE events RENAME TO moved_events")
+        await until(lambda: any(line["event"] == "events_not_claimed" for line in logs))
     await sql.execute("ALTER TABLE moved_events RENAME TO events")
     await record(catalog)
     await none_waits(sql)
