@@ -66,7 +66,7 @@ async def test_a_message_is_signed_and_says_what_happened(
 async def test_a_receiver_that_fails_is_tried_again_with_the_same_message(
     catalog: Catalog, sql: asyncpg.Connection, receiver: Receiver, secret: str, deliver: Deliver
 ) -> None:
-    left = [500, 302, 429, 404]
+    left = [500, 307, 429, 404]
 
     async def failing(_request: web.Request) -> web.Response:
         return web.Response(status=left.pop(0) if left else 204, headers={"Location": "/hook"})

@@ -149,7 +149,7 @@ async def test_a_denial_has_the_app_s_reason_and_leaves_nothing(
 
 
 async def redirect(_request: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound("/hook")
+    raise web.HTTPTemporaryRedirect("/hook")
 
 
 async def hang_up(request: web.Request) -> web.StreamResponse:
