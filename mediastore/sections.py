@@ -137,7 +137,10 @@ class UploadSettings(Section):
         1024 * GIB, ge=1, description="Largest object; a tenant may have a lower limit."
     )
     expires_seconds: int = Field(
-        7 * DAY_SECONDS, ge=60, description="An upload is dropped after this; tenants may differ."
+        7 * DAY_SECONDS,
+        ge=60,
+        le=3650 * DAY_SECONDS,
+        description="An upload is dropped after this; tenants may differ.",
     )
     expiry: Literal["sliding", "fixed"] = Field(
         "sliding",

@@ -4,6 +4,7 @@ policy, then the app's word.
 Front ends parse, `admit`, and only then create; a draft that was not admitted cannot be begun.
 """
 
+from dataclasses import replace
 from typing import NewType
 
 from mediastore.access.policies import Policies
@@ -36,6 +37,9 @@ class Admission:
         policy = effective_policy(tenant.policy, self._settings)
         policy.check_length(draft.length)
         policy.check_type(draft.content_type)
+        draft = replace(
+            draft, expires_seconds=policy.expires_seconds, expiry_fixed=policy.expiry_fixed
+        )
         url = tenant.policy.before_create_url
         if url is not None:
             draft = await self._hook.ask(tenant, url, draft, client=client)

@@ -147,5 +147,5 @@ class BeforeCreate:
             max_bytes = self._settings.uploads.metadata_max_bytes
             changes["metadata"] = checked_metadata(verdict.metadata, max_bytes)
         if verdict.expires_seconds is not None:
-            changes["expires_seconds"] = verdict.expires_seconds
+            changes |= {"expires_seconds": verdict.expires_seconds, "expiry_fixed": True}
         return replace(draft, **changes) if changes else draft

@@ -6,6 +6,8 @@ that has more was looked at when it got there, whatever sizes its requests had.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,36 +23,40 @@ from mediastore.uploads.running_hash import read_back
 
 log = structlog.get_logger(__name__)
 
-
-async def type_to_store(
-    parts: UploadParts,
-    policy: UploadPolicy,
-    subject: UploadDraft | Upload,
-    chunks: Sequence[NamedChunk],
-    *,
-    ends: bool,
-) -> str:
-    """The type that an upload is to have, before `chunks` are stored at its offset. `ends`: they
-    are its last ones.
-
-    Raises TypeMismatch, and TypeNotAllowed for a corrected type that the tenant does not take;
-    ContentMissing, ContentDamaged, unavailable parts.
-    """
-    declared = subject.content_type
-    offset = subject.offset if isinstance(subject, Upload) else 0
-    if not policy.looks_at_content or offset >= SNIFFED_BYTES:
-        return declared
-    head = await _stored_head(parts, subject.id, offset) + _head(chunks, SNIFFED_BYTES - offset)
-    if not head or (len(head) < SNIFFED_BYTES and not ends):
-        return declared
-    return _decided(policy, subject, sniffed_type(head))
+Subject = TypeVar("Subject", bound=Upload | UploadDraft)
 
 
-async def correct_whole_upload(parts: UploadParts, policy: UploadPolicy, upload: Upload) -> None:
-    """For an upload that is whole without another body. Raises what `type_to_store` raises."""
-    wanted = await type_to_store(parts, policy, upload, (), ends=True)
-    if wanted != upload.content_type:
-        await correct_content_type(parts.catalog, upload, wanted)
+class ContentCheck:
+    """Holds the content of one upload against its declared type, once for each body."""
+
+    def __init__(self, parts: UploadParts, policy: UploadPolicy) -> None:
+        self._parts = parts
+        self._policy = policy
+        self._pending = policy.looks_at_content
+
+    async def look(self, subject: Subject, chunks: Sequence[NamedChunk], *, ends: bool) -> Subject:
+        """The upload or draft with the type that it is to have, before the body's first `chunks`
+        are stored. `ends`: the upload has no more.
+
+        Raises TypeMismatch, and TypeNotAllowed for a corrected type that the tenant does not take;
+        ContentMissing, ContentDamaged, unavailable parts.
+        """
+        if not self._pending:
+            return subject
+        self._pending = False
+        offset = subject.offset if isinstance(subject, Upload) else 0
+        if offset >= SNIFFED_BYTES:
+            return subject
+        stored = await _stored_head(self._parts, subject.id, offset)
+        head = stored + _head(chunks, SNIFFED_BYTES - offset)
+        if not head or (len(head) < SNIFFED_BYTES and not ends):
+            return subject
+        wanted = _decided(self._policy, subject, sniffed_type(head))
+        if wanted == subject.content_type:
+            return subject
+        if isinstance(subject, Upload):
+            await correct_content_type(self._parts.catalog, subject, wanted)
+        return replace(subject, content_type=wanted)
 
 
 def _decided(policy: UploadPolicy, subject: UploadDraft | Upload, sniffed: str | None) -> str:

@@ -5,8 +5,7 @@ transaction is all); this process has hashed all content before the last batch (
 one transaction); or it has not, and a job reads back what it has not seen.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,41 +15,25 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
-    commit,
     commit_and_finish,
     intend,
     new_epoch,
 )
-from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
+from mediastore.catalog.whole_body import begin_body
+from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
+from mediastore.uploads.hashing import declared_digests, hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.staging import commit_batch
 
 
-async def hash_batch(hasher: BlobHasher, batch: Batch) -> None:
-    """Hash a batch's chunks, in a thread when that is worth it."""
-    if batch.size < THREAD_WORTH_BYTES:
-        _hash_chunks(hasher, batch)
-    else:
-        await asyncio.to_thread(_hash_chunks, hasher, batch)
-
-
-def _hash_chunks(hasher: BlobHasher, batch: Batch) -> None:
-    for chunk in batch.chunks:
-        hasher.update(chunk.data)
-
-
-async def store_whole_body(
-    parts: UploadParts, draft: UploadDraft, batch: Batch, *, expires_seconds: int
-) -> Object:
+async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch) -> Object:
     """A body that is whole in memory: one transaction if its blob is there, else two and its PUTs.
 
     Raises BadDigest before anything is written, IdempotencyKeyInUse, and what batches raise.
     """
-    blob = await _blob_hash(batch)
-    if draft.declared_hash is not None and draft.declared_hash != blob:
-        raise BadDigest
+    blob = await _checked_blob_hash(batch, draft)
     epoch = new_epoch()
     begun = await begin_body(
         parts.catalog,
@@ -59,7 +42,7 @@ async def store_whole_body(
         blob=blob,
         size=batch.size,
         chunks=batch.rows(),
-        expires_seconds=expires_seconds,
+        expires_seconds=draft.expires_seconds,
     )
     if isinstance(begun, Object):
         parts.metrics.dedup_blob_hits.inc()
@@ -67,13 +50,17 @@ async def store_whole_body(
         parts.metrics.acknowledged_bytes.inc(batch.size)
         return parts.finished(begun)
     parts.metrics.uploads_created[draft.protocol].inc()
-    upload = _born(parts, draft, epoch, batch.size, expires_seconds)
+    upload = _born(parts, draft, epoch, batch.size)
 
     async def intent() -> list[IntentChunk]:
-        return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
+        return await intend(
+            parts.catalog, upload, batch.rows(), expires_seconds=upload.expires_seconds
+        )
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(parts, upload, batch, chunks, blob, draft.idempotency_key)
+        return await _commit_and_finish(
+            parts, upload, batch, chunks, blob, draft.declared_digests, draft.idempotency_key
+        )
 
     try:
         return await parts.batches.put_and_commit(batch, begun, intent, commit_last)
@@ -89,20 +76,24 @@ async def store_last_batch(
     hasher: BlobHasher,
     *,
     idempotency_key: str | None,
-    expires_seconds: int,
 ) -> Object | None:
-    """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later."""
-    if hasher.offset != upload.offset:
-        return await _finish_later(parts, upload, batch, hasher, expires_seconds)
-    await hash_batch(hasher, batch)
-    blob = hasher.digest()
+    """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later.
+
+    Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
+    """
+    if hasher.offset != upload.offset + batch.staged_bytes:
+        return await _finish_later(parts, upload, batch, hasher)
+    await hash_batch(batch, hasher)
+    blob, digests = hasher.digest(), declared_digests(hasher, upload.declared_digests)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(parts, upload, batch, chunks, blob, idempotency_key)
+        return await _commit_and_finish(
+            parts, upload, batch, chunks, blob, digests, idempotency_key
+        )
 
-    if not batch.chunks:
-        return await commit_last([])
-    return await parts.batches.store(upload, batch, commit_last, expires_seconds=expires_seconds)
+    return await parts.batches.store(
+        upload, batch, commit_last, expires_seconds=upload.expires_seconds
+    )
 
 
 async def _commit_and_finish(
@@ -111,59 +102,54 @@ async def _commit_and_finish(
     batch: Batch,
     chunks: Sequence[CommitChunk],
     blob: bytes,
+    digests: Mapping[str, bytes],
     idempotency_key: str | None,
 ) -> Object:
     made = await commit_and_finish(
         parts.catalog,
         upload,
-        batch.size,
+        batch.acknowledged_bytes,
         chunks,
         blob=blob,
         chunking=parts.settings.chunking,
         idempotency_key=idempotency_key,
+        digests=digests,
     )
-    parts.metrics.acknowledged_bytes.inc(batch.size)
+    parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
     return parts.finished(made)
 
 
 async def _finish_later(
-    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher, expires_seconds: int
+    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
 ) -> Object | None:
     """Commit the last batch as finishing; a job reads back what this process has not hashed."""
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
-        return await commit(
-            parts.catalog,
-            upload,
-            batch.size,
-            chunks,
-            finishing=True,
-            expires_seconds=expires_seconds,
-        )
+        return await commit_batch(parts, upload, batch, chunks, finishing=True)
 
-    if batch.chunks:
-        offset = await parts.batches.store(
-            upload, batch, commit_last, expires_seconds=expires_seconds
-        )
-    else:
-        offset = await commit_last([])
-    parts.metrics.acknowledged_bytes.inc(batch.size)
+    offset = await parts.batches.store(
+        upload, batch, commit_last, expires_seconds=upload.expires_seconds
+    )
     whole = replace(upload, offset=offset, length=offset, state="finishing")
     made = await parts.finisher.finish(whole, hasher)
     return None if made is None else parts.finished(made)
 
 
-async def _blob_hash(batch: Batch) -> bytes:
-    if len(batch.chunks) == 1:
-        return batch.chunks[0].hash
-    hasher = BlobHasher()
-    await hash_batch(hasher, batch)
-    return hasher.digest()
+async def _checked_blob_hash(batch: Batch, draft: UploadDraft) -> bytes:
+    """The blob's id. Raises BadDigest if the content is not what the draft declares."""
+    if len(batch.chunks) == 1 and not draft.declared_digests:
+        blob = batch.chunks[0].hash
+    else:
+        hasher = BlobHasher(draft.declared_digests)
+        await hash_batch(batch, hasher)
+        blob = hasher.digest()
+        declared_digests(hasher, draft.declared_digests)
+    if draft.declared_hash not in (None, blob):
+        raise BadDigest
+    return blob
 
 
-def _born(
-    parts: UploadParts, draft: UploadDraft, epoch: int, size: int, expires_seconds: int
-) -> Upload:
+def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
     """The row that `begin_body` has just written."""
     return Upload(
         draft.id,
@@ -178,5 +164,7 @@ def _born(
         size,
         draft.declared_hash,
         epoch,
-        parts.clock.now() + timedelta(seconds=expires_seconds),
+        parts.clock.now() + timedelta(seconds=draft.expires_seconds),
+        draft.declared_digests,
+        expires_seconds=draft.expires_seconds,
     )

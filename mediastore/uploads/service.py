@@ -5,14 +5,16 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
 
+from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
@@ -36,7 +38,7 @@ from mediastore.errors import (
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
-from mediastore.uploads.declared_type import correct_whole_upload
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import Received, Session
@@ -82,7 +84,7 @@ class Uploads:
             body.interrupt(BodyEnd.STOPPED)
 
     async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
-        """Between parsing and creating: the tenant's policy and the app's word, see admission.py.
+        """Between parsing and creating: the tenant's policy, and the app's word (admission.py).
 
         Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
         """
@@ -90,37 +92,60 @@ class Uploads:
 
     async def begin(self, draft: AdmittedDraft) -> Standing:
         """A new upload without a body; one of no bytes is finished at once."""
-        policy = await self.parts.admission.policy(draft.tenant)
         upload = await create_upload(
-            self.parts.catalog,
-            draft,
-            expires_seconds=draft.expires_seconds or policy.expires_seconds,
-            expiry_fixed=policy.expiry_fixed or draft.expires_seconds is not None,
+            self.parts.catalog, draft, expires_seconds=draft.expires_seconds
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
         return await self._finished_if_whole(upload)
 
     async def receive_new(
-        self, draft: AdmittedDraft, stream: StreamReader, *, ends_with_body: bool
+        self,
+        draft: AdmittedDraft,
+        stream: StreamReader,
+        *,
+        ends_with_body: bool,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
-        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what
-        sessions raise.
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
+        ChecksumMismatch for a body that has not `body_digests`, and what sessions raise.
         """
-        if draft.length == 0 and not ends_with_body:
-            return await self.begin(draft)
-        policy = await self.parts.admission.policy(draft.tenant)
         session = Session(
-            self.parts, draft, policy, keeps_broken=False, ends_with_body=ends_with_body
+            self.parts,
+            draft,
+            await self.parts.admission.policy(draft.tenant),
+            keeps_broken=False,
+            ends_with_body=ends_with_body,
+            body_digests=body_digests,
         )
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
-    async def append(self, upload: Upload, stream: StreamReader) -> Standing:
-        """The next part of an upload that this request has taken."""
-        policy = await self.parts.admission.policy(upload.tenant)
-        session = Session(self.parts, upload, policy, keeps_broken=True, ends_with_body=False)
+    async def append(
+        self,
+        upload: Upload,
+        stream: StreamReader,
+        *,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
+    ) -> Standing:
+        """The next part of an upload that this request has taken.
+
+        With `body_digests` all of it counts or, as after a broken connection, nothing. Raises
+        ChecksumMismatch (member `offset`, which has not moved).
+        """
+        session = Session(
+            self.parts,
+            upload,
+            await self.parts.admission.policy(upload.tenant),
+            keeps_broken=True,
+            ends_with_body=False,
+            body_digests=body_digests,
+        )
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+
+    async def declare_length(self, upload: Upload, length: int) -> Upload:
+        """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
+        return await declare_length(self.parts.catalog, upload, length)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
@@ -184,17 +209,12 @@ class Uploads:
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole:
             return Standing(upload, None)
-        hasher = self.parts.hashes.take(upload.id, upload.offset)
-        policy = await self.parts.admission.policy(upload.tenant)
+        hasher = self.parts.hashes.take(upload)
+        check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
-            await correct_whole_upload(self.parts, policy, upload)
+            await check.look(upload, (), ends=True)
             made = await store_last_batch(
-                self.parts,
-                upload,
-                Batch(()),
-                hasher,
-                idempotency_key=None,
-                expires_seconds=policy.expires_seconds,
+                self.parts, upload, Batch(()), hasher, idempotency_key=None
             )
         except _CONTENT_REFUSED:
             await self.parts.drop(upload)

@@ -10,7 +10,11 @@ ALTER TABLE tenants
     ADD CONSTRAINT tenants_webhook_is_signed CHECK (
         NOT policy ?| ARRAY['webhook_url', 'before_create_url'] OR cardinality(webhook_secrets) > 0);
 
-ALTER TABLE uploads ADD COLUMN expiry_fixed boolean NOT NULL DEFAULT false;
+-- How far work pushes the expiry, settled at the creation.
+ALTER TABLE uploads
+    ADD COLUMN expires_seconds integer NOT NULL DEFAULT 604800,
+    ADD COLUMN expiry_fixed boolean NOT NULL DEFAULT false,
+    ADD CONSTRAINT uploads_expires_seconds_positive CHECK (expires_seconds > 0);
 
 -- Work pushes an upload's expiry, unless that is fixed: a trigger, so that every version of intent and commit
 -- keeps to it. Past its time such an upload takes no more work, whether or not it has been swept. One that has all
