@@ -7,7 +7,6 @@ one is not valid.
 """
 
 import binascii
-import zlib
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import http_sf
 from blake3 import blake3
+from zlib_ng import zlib_ng
 
 
 class RunningDigest(Protocol):
@@ -35,7 +35,7 @@ class Crc32:
         self._value = value
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        self._value = zlib.crc32(data, self._value)
+        self._value = zlib_ng.crc32(data, self._value)
 
     def digest(self) -> bytes:
         return self._value.to_bytes(4, "big")
