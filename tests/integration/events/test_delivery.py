@@ -258,6 +258,16 @@ async def test_a_claim_takes_no_more_than_is_free_for_each_tenant(catalog: Catal
 
 
 @pytest.mark.usefixtures("secret")
+async def test_a_claim_waits_for_no_other(catalog: Catalog, sql: asyncpg.Connection) -> None:
+    await record(catalog, 2)
+    async with sql.transaction():
+        held = await sql.fetchval("SELECT min(id) FROM events")
+        await sql.execute("SELECT 1 FROM events WHERE id = $1 FOR UPDATE", held)
+        assert await claim(catalog) == [held + 1]
+    assert await claim(catalog) == [held]
+
+
+@pytest.mark.usefixtures("secret")
 async def test_a_tenant_whose_webhook_is_gone_waits_and_is_told_when_it_is_back(
     catalog: Catalog, sql: asyncpg.Connection, receiver: Receiver, deliver: Deliver
 ) -> None:

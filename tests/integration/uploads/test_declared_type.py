@@ -1,5 +1,6 @@
 """Declared type against content, by policy, however the bytes come."""
 
+import hashlib
 from base64 import b64encode
 from itertools import pairwise
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from mediastore.catalog.objects import get_object
 from mediastore.content.sniffing import SNIFFED_BYTES
-from tests.integration.uploads.conftest import Service
+from tests.integration.uploads.conftest import Service, Starter
 from tests.integration.uploads.policies import set_policy
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, patch
 from tests.samples import HTML, SAMPLES, SVG, png
@@ -136,6 +137,30 @@ async def test_small_requests_do_not_slip_past(
     assert await tus(service, pieces, "image/png") == (201, "text/html")
     picture = [PICTURE[start:end] for start, end in pairwise([0, *cuts, len(PICTURE)])]
     assert await tus(service, picture, "image/png") == (201, "image/png")
+
+
+@pytest.mark.parametrize("policy", ["correct", "refuse"])
+async def test_a_body_that_is_verified_whole_is_looked_at_once(
+    start: Starter, sql: asyncpg.Connection, policy: str
+) -> None:
+    """With a checksum its batches are staged: only the first of them has the first bytes."""
+    service = await start(uploads={"batch_max_bytes": 64 * 1024})
+    await set_policy(service, type_mismatch=policy)
+    page = HTML + content(300_000)
+    checksum = b64encode(hashlib.sha256(page).digest()).decode()
+    url = await create(service, len(page), **declares("image/png"))
+    headers = {**service.tus, **PATCH_TYPE, "Upload-Offset": "0"}
+    answer = await service.client.patch(
+        url, data=page, headers=headers | {"Upload-Checksum": f"sha256 {checksum}"}
+    )
+    if policy == "refuse":
+        assert answer.status == 422
+        await assert_nothing_is_left(sql)
+        return
+    assert answer.status == 204
+    made = await get_object(service.catalog, "acme", UUID(url.rpartition("/")[2]))
+    assert made is not None
+    assert made.content_type == "text/html"
 
 
 async def test_an_upload_that_was_whole_before_anybody_looked(
