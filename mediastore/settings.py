@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
+from mediastore.http_sections import CorsSettings, HttpSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -29,7 +30,6 @@ from mediastore.sections import (
     ChunkStoreSettings,
     CollectionSettings,
     DeliverySettings,
-    HttpSettings,
     LogSettings,
     MemorySettings,
     Section,
@@ -46,6 +46,7 @@ __all__ = [
     "ChunkStoreSettings",
     "ChunkingSettings",
     "CollectionSettings",
+    "CorsSettings",
     "DeliverySettings",
     "EventsSettings",
     "HooksSettings",
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     )
 
     http: HttpSettings = HttpSettings()
+    cors: CorsSettings = CorsSettings()
     catalog: CatalogSettings = CatalogSettings()
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from mediastore.access.peek_tokens import PeekTokens
 from mediastore.app_keys import (
     AUTHENTICATOR,
     CATALOG,
@@ -15,7 +16,7 @@ from mediastore.app_keys import (
     SETTINGS,
 )
 from mediastore.hooks.posting import open_poster
-from mediastore.uploads import raw, tus
+from mediastore.uploads import peek, raw, tus
 from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.before_create import BeforeCreate
@@ -37,6 +38,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
     resource.add_route("POST", tus.post)
+    app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
     app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
@@ -61,9 +63,15 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
             )
         )
+        app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
         sweeping = asyncio.create_task(finisher.sweep())
+        listening = asyncio.create_task(app[UPLOADS].replicas.run())
+        counting = asyncio.create_task(app[UPLOADS].open.run())
         yield
         sweeping.cancel()
+        for task in (listening, counting):
+            task.cancel()
+        await asyncio.gather(listening, counting, return_exceptions=True)
         await finisher.close()
 
 

@@ -27,3 +27,14 @@ UPDATE api_keys SET revoked_at = catalog_clock() WHERE id = $1 AND revoked_at IS
 SELECT t.id, t.public, t.trash_seconds, t.policy, t.webhook_secrets
 FROM api_keys AS k JOIN tenants AS t ON t.id = k.tenant
 WHERE k.secret_hash = $1 AND k.revoked_at IS NULL;
+
+-- name: token_secret_get
+SELECT token_secret FROM tenants WHERE id = $1;
+
+-- name: token_secret_renew
+-- By the column's own default: 244 random bits.
+UPDATE tenants SET token_secret = DEFAULT WHERE id = $1 RETURNING id;
+
+-- name: tenants_with_uploads
+-- Tenants that have at least so many unfinished uploads.
+SELECT tenant FROM uploads GROUP BY tenant HAVING count(*) >= $1;

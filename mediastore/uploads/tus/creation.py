@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import repr_digest, upload_checksum
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
@@ -27,13 +28,15 @@ async def create(request: web.Request) -> web.Response:
     said = says.draft(
         tenant.id, "tus", length=length, digests=[repr_digest(request)], tus_metadata=metadata
     )
-    draft = await uploads.admit(said, client=request.remote)
+    draft = await uploads.admit(said, client=client_address(request))
     if request.can_read_body or checksum:
         standing = await uploads.receive_new(
             draft, request.content, ends_with_body=False, body_digests=checksum
         )
     else:
         standing = await uploads.begin(draft)
-    base = (settings.http.public_url or "").rstrip("/")
-    headers = {"Location": f"{base}/v1/uploads/{draft.id}", **offset_headers(standing)}
+    headers = {
+        "Location": f"{public_base(request)}/v1/uploads/{draft.id}",
+        **offset_headers(standing),
+    }
     return web.Response(status=201, headers=headers)

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 from blake3 import blake3
+from structlog.testing import capture_logs
 
 from mediastore.catalog.objects import get_object
 from mediastore.catalog.tenants import rotate_webhook_secret
@@ -195,7 +196,10 @@ async def test_an_app_that_answers_wrongly(
         receiver.says(*how)
     else:
         receiver.answer = how
-    status, document = await raw(service, "?name=mine")
+    with capture_logs() as logs:
+        status, document = await raw(service, "?name=mine")
+    (told,) = (line for line in logs if line["event"] == "before_create_failed")
+    assert "within" not in told["why"], "it was waited for, not understood"
     assert service.app_metric("hook_answers_total", outcome="failed") == 1
     assert len(receiver.messages) == 1
     if fail_open:

@@ -100,7 +100,7 @@ async def test_an_expired_upload_is_gone_before_it_is_swept(
     assert await expire_uploads(service.catalog, 10) == (0, 0)
 
 
-@pytest.mark.parametrize(("expiry", "status"), [("sliding", 204), ("fixed", 404)])
+@pytest.mark.parametrize(("expiry", "status"), [("sliding", 204), ("fixed", 409)])
 async def test_work_under_way_saves_an_upload_unless_its_time_is_fixed(
     service: Service, sql: asyncpg.Connection, expiry: str, status: int
 ) -> None:
@@ -115,6 +115,9 @@ async def test_work_under_way_saves_an_upload_unless_its_time_is_fixed(
     assert putting.gate is not None
     putting.gate.set()
     assert (await patching)[0] == status
+    assert (await service.client.head(url, headers=service.tus)).status == (
+        200 if status == 204 else 404
+    )
     expired = await expire_uploads(service.catalog, 10)
     assert expired == ((0, 0) if status == 204 else (1, 0))
     if status == 204:
