@@ -1,7 +1,7 @@
 """Uploads a file with tuspy, resuming what an earlier run with the same storage file began.
 
-Usage: tuspy_upload.py ENDPOINT KEY FILE STORAGE PATCH_BYTES (0: the whole file in one PATCH)
-Prints the upload's URL.
+Usage: tuspy_upload.py ENDPOINT KEY FILE STORAGE PATCH_BYTES
+PATCH_BYTES 0: the whole file in one PATCH. Prints the upload's URL.
 """
 
 import sys
