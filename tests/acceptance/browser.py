@@ -41,7 +41,7 @@ class Job:
 class Site:
     """The page's own server: the script, the job, the files; and what the page says at the end."""
 
-    def __init__(self, script: Path, job: Job, files: Sequence[Path]) -> None:
+    def __init__(self, port: int, script: Path, job: Job, files: Sequence[Path]) -> None:
         answers = {
             "/": ("text/html", HTML),
             "/page.js": ("text/javascript", script.read_bytes()),
@@ -50,10 +50,9 @@ class Site:
         }
         self.loads = 0
         self._results: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, answers))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, answers))
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def say(self, result: bytes) -> None:
         self._results.put(json.loads(result))
@@ -92,10 +91,15 @@ def _handler(site: Site, answers: Mapping[str, tuple[str, bytes]]) -> type[BaseH
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Runs jobs, each in a new Chromium with a new profile."""
+    """Runs a job in a new Chromium with a new profile, on a page of `origin`."""
 
     script: Path
     folder: Path
+    port: int
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def upload(
         self, server: Server, client: str, files: Sequence[Path], *, through: str = "", **job: Any
@@ -103,11 +107,10 @@ class Browser:
         """What the page says, and how often it was loaded."""
         endpoint = f"{through or server.url}/v1/uploads"
         names = [file.name for file in files]
-        site = Site(
-            self.script, Job(client, endpoint, job.pop("key", server.key), names, **job), files
-        )
+        told = Job(client, endpoint, job.pop("key", server.key), names, **job)
+        site = Site(self.port, self.script, told, files)
         try:
-            with chromium(self.folder / "profile", site.url):
+            with chromium(self.folder / "profile", self.origin):
                 return site.result(), site.loads
         finally:
             site.close()

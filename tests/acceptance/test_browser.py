@@ -1,10 +1,14 @@
 """Uppy and tus-js-client in Chromium, on a page of another origin than the service's."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.processes import free_port
 from tests.acceptance.browser import Browser, bundled
+from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import MIB
 from tests.acceptance.proxy import BreakingProxy
 from tests.acceptance.server import Server
@@ -22,7 +26,16 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def browser(script: Path, folder: Path) -> Browser:
-    return Browser(script, folder)
+    return Browser(script, folder, free_port())
+
+
+@pytest.fixture
+def server(make_server: MakeServer, browser: Browser) -> Server:
+    """It lets the pages of that browser talk to it."""
+    allowed = json.dumps([browser.origin])
+    made = make_server(**SMALL_CHUNKS, MEDIASTORE_CORS__ALLOWED_ORIGINS=allowed)
+    made.start()
+    return made
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -69,3 +82,13 @@ def test_a_page_can_read_why_it_was_refused(server: Server, browser: Browser, fo
     result, _ = browser.upload(server, "tus-js-client", [write(folder, 1000, 1)], key="wrong")
     assert "response code: 401" in result["error"]
     assert '"code": "unauthorized"' in result["error"]
+
+
+def test_a_page_of_another_site_gets_nothing(
+    server: Server, browser: Browser, folder: Path
+) -> None:
+    stranger = replace(browser, port=free_port())
+    files = [write(folder, 1000, 1)]
+    result, _ = stranger.upload(server, "tus-js-client", files, retries=0)
+    assert "response code: n/a" in result["error"]
+    assert server.log().count('"POST"') == 0, "the browser asks before it sends"

@@ -21,7 +21,7 @@ async def upload(
     options: dict[str, Any] = {
         "endpoint": endpoint,
         "metadata": {"filename": file.name.encode(), "filetype": b"image/x-test"},
-        "config": aiotus.RetryConfiguration(retry_attempts=30, max_retry_period_seconds=0),
+        "config": aiotus.RetryConfiguration(retry_attempts=200, max_retry_period_seconds=0),
         "headers": {"Authorization": f"Bearer {key}"},
         "chunksize": patch_bytes or len(data) or 1,
     }

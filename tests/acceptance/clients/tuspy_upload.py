@@ -18,7 +18,7 @@ def main(endpoint: str, key: str, file: str, storage: str, patch_bytes: str) -> 
         file,
         chunk_size=int(patch_bytes) or sys.maxsize,
         metadata={"filename": Path(file).name, "filetype": "image/x-test"},
-        retries=30,
+        retries=200,
         retry_delay=0,
         store_url=True,
         url_storage=urls,
