@@ -212,6 +212,21 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class TooManyRequests(Unavailable):
+    """Too many requests of this tenant are in progress; try again."""
+
+    code = "too_many_requests"
+    status = 429
+
+
+class TooManyUploads(Unavailable):
+    """This tenant has too many unfinished uploads; finish or drop some."""
+
+    code = "too_many_uploads"
+    status = 429
+    retry_after_seconds = 30
+
+
 class CatalogUnavailable(Unavailable):
     """The database cannot be reached or does not answer in time."""
 

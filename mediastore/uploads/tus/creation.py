@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.public_urls import public_base
 from mediastore.uploads.digest_fields import repr_digest, upload_checksum
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
@@ -33,6 +34,8 @@ async def create(request: web.Request) -> web.Response:
         )
     else:
         standing = await uploads.begin(draft)
-    base = (settings.http.public_url or "").rstrip("/")
-    headers = {"Location": f"{base}/v1/uploads/{draft.id}", **offset_headers(standing)}
+    headers = {
+        "Location": f"{public_base(request)}/v1/uploads/{draft.id}",
+        **offset_headers(standing),
+    }
     return web.Response(status=201, headers=headers)
