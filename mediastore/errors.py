@@ -192,6 +192,12 @@ class UploadTaken(Conflict):
     code = "upload_taken"
 
 
+class BodyTooSlow(Conflict):
+    """The body came too slowly and was cut; ask for the offset with HEAD and resume there."""
+
+    code = "body_too_slow"
+
+
 class UploadFinishing(Conflict):
     """The upload has all its bytes and is being finished; ask again in a moment."""
 
