@@ -23,9 +23,9 @@ class Bounds:
     def of(
         cls,
         subject: UploadDraft | Upload,
-        *,
         size_max_bytes: int,
         body_max_bytes: int | None,
+        *,
         ends_with_body: bool,
     ) -> Self:
         offset = subject.offset if isinstance(subject, Upload) else 0
@@ -42,7 +42,7 @@ class Bounds:
         if self.length is not None and received > self.length:
             raise TooLarge("the body goes past the upload's length", length=self.length)
         if received > self.received_max:
-            raise TooLarge("the body goes past the largest size that this service takes")
+            raise TooLarge("the body goes past the largest size that is taken")
 
     def is_whole(self, received: int, end: BodyEnd) -> bool:
         """Is what was received all of the upload? A body that broke off is not its end."""

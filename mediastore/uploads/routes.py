@@ -5,9 +5,21 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import dispatch, tus
+from mediastore.access.peek_tokens import PeekTokens
+from mediastore.app_keys import (
+    AUTHENTICATOR,
+    CATALOG,
+    CHUNK_STORE,
+    CLOCK,
+    MEMORY,
+    METRICS,
+    SETTINGS,
+)
+from mediastore.hooks.posting import open_poster
+from mediastore.uploads import dispatch, peek, tus
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.ietf import resource as ietf
 from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
@@ -25,13 +37,14 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/v1/uploads", dispatch.create, expect_handler=expect_after_checks)
     resource = app.router.add_resource("/v1/uploads/{id}")
     resource.add_route("OPTIONS", dispatch.options)
-    resource.add_route("HEAD", dispatch.retrieve)
+    resource.add_route("HEAD", peek.or_peek(dispatch.retrieve))
     resource.add_route("GET", ietf.retrieve)
     resource.add_route("PATCH", dispatch.append, expect_handler=expect_after_checks)
     resource.add_route("DELETE", dispatch.cancel)
     resource.add_route("POST", tus.post, expect_handler=expect_after_checks)
     app.router.add_route("OPTIONS", "/v1/objects", dispatch.object_options)
     app.router.add_post("/v1/objects", dispatch.create_object, expect_handler=expect_after_checks)
+    app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
     app.on_shutdown.append(_stop)
 
 
@@ -39,23 +52,32 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
     finisher = Finisher(catalog, store, memory, settings, app[CLOCK])
-    app[UPLOADS] = Uploads(
-        UploadParts(
-            settings=settings,
-            clock=app[CLOCK],
-            catalog=catalog,
-            store=store,
-            memory=memory,
-            metrics=metrics,
-            batches=BatchStore(catalog, store, metrics),
-            hashes=RunningHashes(settings.uploads.takeover_hashers_max),
-            finisher=finisher,
+    async with open_poster(app[CLOCK]) as poster:
+        hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
+        app[UPLOADS] = Uploads(
+            UploadParts(
+                settings=settings,
+                clock=app[CLOCK],
+                catalog=catalog,
+                store=store,
+                memory=memory,
+                metrics=metrics,
+                batches=BatchStore(catalog, store, metrics),
+                hashes=RunningHashes(settings.uploads.takeover_hashers_max),
+                finisher=finisher,
+                admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
+            )
         )
-    )
-    sweeping = asyncio.create_task(finisher.sweep())
-    yield
-    sweeping.cancel()
-    await finisher.close()
+        app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
+        sweeping = asyncio.create_task(finisher.sweep())
+        listening = asyncio.create_task(app[UPLOADS].replicas.run())
+        counting = asyncio.create_task(app[UPLOADS].open.run())
+        yield
+        sweeping.cancel()
+        for task in (listening, counting):
+            task.cancel()
+        await asyncio.gather(listening, counting, return_exceptions=True)
+        await finisher.close()
 
 
 async def _stop(app: web.Application) -> None:

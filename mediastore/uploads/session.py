@@ -24,9 +24,11 @@ from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.body_check import BodyCheck
 from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
 from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.policy import UploadPolicy
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
@@ -51,6 +53,7 @@ class Session:
         self,
         parts: UploadParts,
         subject: UploadDraft | Upload,
+        policy: UploadPolicy,
         *,
         keeps_broken: bool,
         ends_with_body: bool,
@@ -64,14 +67,13 @@ class Session:
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
+        self._policy = policy
+        self._content = ContentCheck(parts, policy)
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
         self._bounds = Bounds.of(
-            subject,
-            size_max_bytes=parts.settings.uploads.size_max_bytes,
-            body_max_bytes=body_max_bytes,
-            ends_with_body=ends_with_body,
+            subject, policy.size_max_bytes, body_max_bytes, ends_with_body=ends_with_body
         )
         self._received = 0 if self.upload is None else self.upload.offset
         self._acknowledged = acknowledged
@@ -87,7 +89,7 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     async def receive(self, body: BodyReader) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
@@ -166,7 +168,7 @@ class Session:
         await self._settle()
         await self._verify()
         if not self._bounds.is_whole(self._received, end):
-            await self._store_filling()
+            await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
@@ -184,6 +186,7 @@ class Session:
             raise
 
     async def _complete(self) -> Object | None:
+        await self._look_at_content(ends=True)
         batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch)
@@ -203,12 +206,13 @@ class Session:
 
     # Batches on their way
 
-    async def _store_filling(self) -> None:
+    async def _store_filling(self, *, last: bool = False) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
+        await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
-        batch = Batch(tuple(self._filling), self._staged_bytes)
+        batch = Batch(tuple(self._filling), self._staged_bytes, last)
         if batch.chunks or (batch.staged_bytes and not self._check.pending):
             self._filling, self._filling_bytes = [], 0
             if self._check.pending:
@@ -219,9 +223,7 @@ class Session:
         if self._draft is None:
             raise RuntimeError("a session has a draft or an upload")
         self.upload = await create_upload(
-            self._parts.catalog,
-            self._draft,
-            expires_seconds=self._parts.settings.uploads.expires_seconds,
+            self._parts.catalog, self._draft, expires_seconds=self._draft.expires_seconds
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
@@ -238,17 +240,25 @@ class Session:
                 upload,
                 batch,
                 commit,
-                expires_seconds=self._parts.settings.uploads.expires_seconds,
+                expires_seconds=upload.expires_seconds,
             )
             await hashing
         except BaseException:
             self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
-        self.upload = replace(upload, offset=offset)
+        expires_at = upload.pushed_expiry(self._parts.clock.now())
+        self.upload = replace(upload, offset=offset, expires_at=expires_at)
         self._memory.shrink(batch.size)
         if self._acknowledged is not None and offset > upload.offset:
             self._acknowledged(offset)
+
+    async def _look_at_content(self, *, ends: bool) -> None:
+        """Before the first bytes are stored: are they what was declared?"""
+        if self.upload is not None:
+            self.upload = await self._content.look(self.upload, self._filling, ends=ends)
+        elif self._draft is not None:
+            self._draft = await self._content.look(self._draft, self._filling, ends=ends)
 
     def _open_upload(self) -> Upload:
         if self.upload is None:

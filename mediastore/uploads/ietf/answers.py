@@ -12,15 +12,18 @@ from mediastore.app_keys import CATALOG, CLOCK, SETTINGS
 from mediastore.catalog.digests import find_blob_digests
 from mediastore.catalog.objects import Object
 from mediastore.content.digests import format_digests
-from mediastore.errors import BadDigest, MediastoreError, TooLarge
+from mediastore.errors import MediastoreError, TooLarge
 from mediastore.objects.document import object_document
 from mediastore.problems import answer_error
+from mediastore.public_urls import public_base
 from mediastore.uploads.ietf.dialects import NEWEST, Dialect
 from mediastore.uploads.ietf.errors import AppendTooSmall, StillFinishing
 from mediastore.uploads.ietf.fields import Asked, read_fields
 from mediastore.uploads.ietf.limits import Limits
-from mediastore.uploads.service import Standing
+from mediastore.uploads.keys import UPLOADS
+from mediastore.uploads.service import CONTENT_REFUSED, Standing
 
+_LIMITS = web.RequestKey("upload_limits", Limits)
 NO_STORE = {"Cache-Control": "no-store"}
 Handler = Callable[[web.Request, Asked], Awaitable[web.Response]]
 
@@ -56,17 +59,24 @@ def standing_headers(request: web.Request, dialect: Dialect, standing: Standing)
     return headers | limit_header(request, dialect, standing)
 
 
+async def limits_for(request: web.Request, tenant: str) -> Limits:
+    """What holds for this tenant; every answer to this request tells it from now on."""
+    policy = await request.app[UPLOADS].parts.admission.policy(tenant)
+    request[_LIMITS] = limits = Limits.of(request.app[SETTINGS].uploads, policy)
+    return limits
+
+
 def limit_header(
     request: web.Request, dialect: Dialect, standing: Standing | None = None
 ) -> dict[str, str]:
     """Upload-Limit, of an upload or of one that could be created; nothing before version 6."""
-    settings = request.app[SETTINGS].uploads
-    lifetime_seconds: float = settings.expires_seconds
+    limits = request.get(_LIMITS) or Limits.of(request.app[SETTINGS].uploads)
+    lifetime_seconds: float = limits.lifetime_seconds
     if standing is not None:
         expires_at = None if standing.upload is None else standing.upload.expires_at
         now = request.app[CLOCK].now()
         lifetime_seconds = 0 if expires_at is None else (expires_at - now).total_seconds()
-    told = Limits.of(settings).field(dialect, lifetime_seconds)
+    told = limits.field(dialect, lifetime_seconds)
     return {} if told is None else {"Upload-Limit": told}
 
 
@@ -79,7 +89,7 @@ async def final_response(
     made = standing.object
     if made is None:
         raise StillFinishing
-    document = object_document(made, public_url=request.app[SETTINGS].http.public_url)
+    document = object_document(made, public_url=public_base(request))
     headers = {"Location": document["links"]["self"], **NO_STORE}
     headers |= {dialect.completeness: dialect.flag(complete=True)}
     if dialect.final_tells_offset:
@@ -91,8 +101,7 @@ async def final_response(
 
 def upload_url(request: web.Request, id_: UUID) -> str:
     """The URL of an upload resource, as Location names it."""
-    base = (request.app[SETTINGS].http.public_url or "").rstrip("/")
-    return f"{base}/v1/uploads/{id_}"
+    return f"{public_base(request)}/v1/uploads/{id_}"
 
 
 async def _repr_digest(request: web.Request, made: Object, wanted: Sequence[str]) -> dict[str, str]:
@@ -113,8 +122,9 @@ def _as_of_old(request: web.Request, made: Object, location: str) -> dict[str, s
 def _error_headers(
     request: web.Request, dialect: Dialect, error: MediastoreError
 ) -> dict[str, str]:
-    # Content that came whole and has not the digest it was said to have: resuming would not help.
-    headers = {dialect.completeness: dialect.flag(complete=isinstance(error, BadDigest))}
+    # Content that is not what it was said to be: no resumption would help.
+    refused = isinstance(error, CONTENT_REFUSED)
+    headers = {dialect.completeness: dialect.flag(complete=refused)}
     if "offset" in error.members:
         headers["Upload-Offset"] = str(error.members["offset"])
     if isinstance(error, TooLarge | AppendTooSmall):

@@ -10,13 +10,15 @@ is dropped.
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
-from mediastore.catalog.uploads import UploadDraft
 from mediastore.errors import BadRequest, ChecksumMismatch, TooLarge, UnsupportedMediaType
+from mediastore.public_urls import client_address
+from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.digest_fields import content_digest, repr_digest, wanted_digests
 from mediastore.uploads.ietf.answers import (
     final_response,
     in_dialect,
     limit_header,
+    limits_for,
     standing_headers,
     upload_url,
 )
@@ -58,15 +60,16 @@ async def create(request: web.Request, asked: Asked) -> web.Response:
     """Section Upload Creation. 201 with the object if the content was all, else with the upload."""
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     settings = request.app[SETTINGS].uploads
-    limits = Limits.of(settings)
+    limits = await limits_for(request, tenant.id)
     length = _checked_length(asked, limits)
     _check_kind(request.headers)
     says = from_headers(
         request.query, request.headers, metadata_max_bytes=settings.metadata_max_bytes
     )
-    draft = says.draft(tenant.id, "ietf", length=length, digests=[repr_digest(request)])
+    said = says.draft(tenant.id, "ietf", length=length, digests=[repr_digest(request)])
     wanted = wanted_digests(request)
     _ = content_digest(request)  # refused before anything is made, if it is not valid
+    draft = await request.app[UPLOADS].admit(said, client=client_address(request))
     notices = Notices(request, asked)
     announces = not asked.completes or limits.offers_resumption(length)
     if request.can_read_body and notices.wanted and announces:
@@ -82,10 +85,10 @@ async def create(request: web.Request, asked: Asked) -> web.Response:
 
 
 async def _resumable(
-    request: web.Request, asked: Asked, draft: UploadDraft, notices: Notices
+    request: web.Request, asked: Asked, draft: AdmittedDraft, notices: Notices
 ) -> Standing:
     """The client learns the URL before its content is read, and can resume from then on."""
-    standing = await request.app[UPLOADS].begin(draft)
+    standing = await request.app[UPLOADS].begin(draft, writes=True)
     if standing.upload is None:
         raise RuntimeError("an upload that has begun has a row")
     limit = limit_header(request, asked.dialect, standing)
@@ -94,7 +97,7 @@ async def _resumable(
 
 
 async def _in_one_go(
-    request: web.Request, asked: Asked, draft: UploadDraft, limits: Limits
+    request: web.Request, asked: Asked, draft: AdmittedDraft, limits: Limits
 ) -> Standing:
     """The client learns the URL with the answer, if ever: a body cut short leaves nothing."""
     uploads = request.app[UPLOADS]

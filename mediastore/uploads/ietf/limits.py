@@ -7,6 +7,7 @@ from mediastore.errors import TooLarge
 from mediastore.settings import UploadSettings
 from mediastore.uploads.ietf.dialects import Dialect
 from mediastore.uploads.ietf.errors import AppendTooSmall
+from mediastore.uploads.policy import UploadPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,18 @@ class Limits:
     size_min: int
     append_max: int | None
     append_min: int
+    lifetime_seconds: int
 
     @classmethod
-    def of(cls, settings: UploadSettings) -> Self:
+    def of(cls, settings: UploadSettings, policy: UploadPolicy | None = None) -> Self:
+        """The service's limits, or a tenant's where its policy is known."""
+        own = policy or settings
         return cls(
-            size_max=settings.size_max_bytes,
+            size_max=own.size_max_bytes,
             size_min=settings.resumable_size_min_bytes,
             append_max=settings.append_size_max_bytes,
             append_min=settings.append_size_min_bytes,
+            lifetime_seconds=own.expires_seconds,
         )
 
     def field(self, dialect: Dialect, lifetime_seconds: float) -> str | None:

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from aiohttp import web
 
-from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.app_keys import AUTHENTICATOR
 from mediastore.catalog.uploads import Upload
 from mediastore.errors import BadRequest, OffsetMismatch, UnsupportedMediaType
 from mediastore.objects.fields import parse_object_id
 from mediastore.uploads.digest_fields import wanted_digests
-from mediastore.uploads.ietf.answers import final_response, in_dialect, standing_headers
+from mediastore.uploads.ietf.answers import final_response, in_dialect, limits_for, standing_headers
 from mediastore.uploads.ietf.content import refuse_past_length, take_in
 from mediastore.uploads.ietf.dialects import Dialect
 from mediastore.uploads.ietf.errors import (
@@ -35,6 +35,7 @@ async def retrieve(request: web.Request, asked: Asked) -> web.Response:
     """Section Offset Retrieval: HEAD, and GET without a body."""
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     _check_bare(request, asked.dialect)
+    _ = await limits_for(request, tenant.id)
     standing = await request.app[UPLOADS].take(tenant.id, _id(request))
     return web.Response(status=204, headers=standing_headers(request, asked.dialect, standing))
 
@@ -47,7 +48,7 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     if dialect.append_type not in (None, request.headers.get("Content-Type")):
         raise UnsupportedMediaType(f"an append needs Content-Type: {dialect.append_type}")
     wanted = wanted_digests(request)
-    limits = Limits.of(request.app[SETTINGS].uploads)
+    limits = await limits_for(request, tenant.id)
     limits.check_content(asked.content_length, completes=completes, creates=False)
     try:
         standing = await request.app[UPLOADS].take(tenant.id, _id(request), expected_offset=offset)

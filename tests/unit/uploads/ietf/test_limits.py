@@ -9,8 +9,8 @@ from mediastore.uploads.ietf.dialects import DIALECTS
 from mediastore.uploads.ietf.errors import AppendTooSmall
 from mediastore.uploads.ietf.limits import Limits
 
-ALL = Limits(size_max=1000, size_min=10, append_max=100, append_min=5)
-FEW = Limits(size_max=1000, size_min=0, append_max=None, append_min=0)
+ALL = Limits(size_max=1000, size_min=10, append_max=100, append_min=5, lifetime_seconds=60)
+FEW = Limits(size_max=1000, size_min=0, append_max=None, append_min=0, lifetime_seconds=60)
 
 
 @pytest.mark.parametrize(
