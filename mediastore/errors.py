@@ -1,9 +1,9 @@
 """Every error that a user can meet: one class is one row of the table in docs/errors.md.
 
-A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
-first line is the default message. Drivers' exceptions leave through one door for each driver.
-Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
-while), Broken (rows or bytes are not what they must be); collector_errors.py has CollectorRefused.
+A class carries its stable `code`, HTTP status and exit code; its docstring's first line is the
+default message. Drivers' exceptions leave through one door for each driver. Families: BadRequest
+(the caller's fault), Conflict (ask, then retry), Unavailable (retry after a while), Broken (rows or
+bytes are not what they must be). collector_errors.py and uploads/ietf/errors.py have more of them.
 """
 
 from collections.abc import Iterator
