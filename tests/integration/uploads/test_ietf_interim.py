@@ -312,6 +312,22 @@ async def test_what_came_is_kept_when_the_client_knows_the_url(
     assert await content_of(service, final) == data
 
 
+async def test_a_break_is_not_the_end_of_content_whose_length_is_not_known(
+    service: Service,
+) -> None:
+    client, data = client_of(service), content(100_000)
+    headers = {"Upload-Complete": "?1", "Transfer-Encoding": "chunked"}
+    connection = await send_head(client, "POST", "/v1/objects", headers)
+    url = (await connection.receive_interim()).headers["Location"]
+    connection.writer.write(b"%x\r\n%b\r\n" % (60_000, data[:60_000]))
+    await until(lambda: received_bytes(service) >= 60_000)
+    await connection.close()
+    standing = await client.offset(url)
+    assert (standing.offset, standing.headers["Upload-Complete"]) == (60_000, "?0")
+    final = await client.append(url, 60_000, data[60_000:], complete=True)
+    assert await content_of(service, final) == data
+
+
 @pytest.mark.parametrize("complete", [True, False])
 async def test_nothing_is_kept_that_nobody_can_resume(
     start: Starter, complete: bool, sql: asyncpg.Connection
