@@ -3,7 +3,7 @@
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
 first line is the default message. Drivers' exceptions leave through one door for each driver.
 Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
-while), Broken (rows or bytes are not what they must be); more are in modules of their own, FAMILIES.
+while), Broken (rows or bytes are not what they must be); FAMILIES are in modules of their own.
 """
 
 from collections.abc import Iterator
