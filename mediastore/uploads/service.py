@@ -30,16 +30,22 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
+    TypeMismatch,
+    TypeNotAllowed,
     UploadTaken,
 )
+from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
 from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
+
+_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,14 @@ class Uploads:
         self._stopping = True
         self._bodies.stop()
 
-    async def begin(self, draft: UploadDraft, *, writes: bool = False) -> Standing:
+    async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
+        """Between parsing and creating: the tenant's policy, and the app's word (admission.py).
+
+        Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
+        """
+        return await self.parts.admission.admit(draft, client=client)
+
+    async def begin(self, draft: AdmittedDraft, *, writes: bool = False) -> Standing:
         """A new upload without a body; one of no bytes is finished at once. `writes`: the client is
         told of it now, and this request goes on to `append`.
 
@@ -89,7 +102,7 @@ class Uploads:
         upload = await create_upload(
             self.parts.catalog,
             draft,
-            expires_seconds=self.parts.settings.uploads.expires_seconds,
+            expires_seconds=draft.expires_seconds,
             writer=self.replicas.id if writes else None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
@@ -97,7 +110,7 @@ class Uploads:
 
     async def receive_new(
         self,
-        draft: UploadDraft,
+        draft: AdmittedDraft,
         stream: StreamReader,
         *,
         ends_with_body: bool,
@@ -114,6 +127,7 @@ class Uploads:
         session = Session(
             self.parts,
             draft,
+            await self.parts.admission.policy(draft.tenant),
             keeps_broken=False,
             ends_with_body=ends_with_body,
             body_digests=body_digests,
@@ -135,6 +149,7 @@ class Uploads:
         session = Session(
             self.parts,
             upload,
+            await self.parts.admission.policy(upload.tenant),
             keeps_broken=True,
             ends_with_body=False,
             body_digests=body_digests,
@@ -185,9 +200,11 @@ class Uploads:
         """
         self._bodies.end_of_upload((tenant, id_))
         await end_writer(self.parts.catalog, tenant, id_, replica=self.replicas.id)
-        if await terminate_upload(self.parts.catalog, tenant, id_):
+        dropped_bytes = await terminate_upload(self.parts.catalog, tenant, id_, told=True)
+        if dropped_bytes is not None:
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
+            self.parts.metrics.terminated_bytes.inc(dropped_bytes)
             return
         await self._object(tenant, id_)
         raise Conflict("this upload is finished; delete its object instead")
@@ -202,11 +219,13 @@ class Uploads:
         if not upload.whole:
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload)
+        check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
+            await check.look(upload, (), ends=True)
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None
             )
-        except BadDigest:
+        except _CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -231,7 +250,7 @@ class Uploads:
                 received = await session.receive(body)
             except NotFound:  # its row was there: a newer request has finished or dropped it
                 raise UploadTaken from None
-            except BadDigest:
+            except _CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise

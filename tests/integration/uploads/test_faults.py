@@ -237,8 +237,9 @@ async def test_a_session_that_goes_to_sleep_lets_go_for_those_who_wait_already(
     url = await create(service, 300_000)
     standing = await service.uploads.take("acme", UUID(url.rpartition("/")[2]))
     assert standing.upload is not None
+    policy = await service.uploads.parts.admission.policy("acme")
     session = Session(
-        service.uploads.parts, standing.upload, keeps_broken=True, ends_with_body=False
+        service.uploads.parts, standing.upload, policy, keeps_broken=True, ends_with_body=False
     )
 
     async def other() -> None:
