@@ -18,7 +18,6 @@ from pydantic import BaseModel, SecretStr
 from typer import Typer
 from typer.testing import CliRunner
 
-import mediastore.app  # errors of every room
 import mediastore.cli
 from mediastore.chunkstore.measured import ChunkStoreMetrics
 from mediastore.errors import every_error

@@ -51,7 +51,7 @@ def add_routes(app: web.Application) -> None:
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
-    finisher = Finisher(catalog, store, memory, settings, app[CLOCK])
+    finisher = Finisher(catalog, store, memory, settings, app[CLOCK], metrics)
     async with open_poster(app[CLOCK]) as poster:
         hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
         app[UPLOADS] = Uploads(

@@ -30,10 +30,9 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
-    TypeMismatch,
-    TypeNotAllowed,
     UploadTaken,
 )
+from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key

@@ -13,11 +13,11 @@ from mediastore.catalog.digests import find_blob_digests
 from mediastore.catalog.objects import Object
 from mediastore.content.digests import format_digests
 from mediastore.errors import MediastoreError, TooLarge
+from mediastore.ietf_errors import AppendTooSmall, StillFinishing
 from mediastore.objects.document import object_document
 from mediastore.problems import answer_error
 from mediastore.public_urls import public_base
 from mediastore.uploads.ietf.dialects import NEWEST, Dialect
-from mediastore.uploads.ietf.errors import AppendTooSmall, StillFinishing
 from mediastore.uploads.ietf.fields import Asked, read_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.keys import UPLOADS

@@ -9,8 +9,8 @@ from aiohttp import web
 from mediastore.app_keys import SETTINGS
 from mediastore.catalog.uploads import Upload
 from mediastore.errors import ChecksumMismatch, TooLarge
+from mediastore.ietf_errors import ContentDigestMismatch, InconsistentUploadLength
 from mediastore.uploads.digest_fields import content_digest
-from mediastore.uploads.ietf.errors import ContentDigestMismatch, InconsistentUploadLength
 from mediastore.uploads.ietf.fields import Asked
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices

@@ -11,6 +11,11 @@ from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.errors import BadRequest, ChecksumMismatch, TooLarge, UnsupportedMediaType
+from mediastore.ietf_errors import (
+    ContentDigestMismatch,
+    InconsistentUploadLength,
+    UnsupportedInteropVersion,
+)
 from mediastore.public_urls import client_address
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.digest_fields import content_digest, repr_digest, wanted_digests
@@ -23,11 +28,6 @@ from mediastore.uploads.ietf.answers import (
     upload_url,
 )
 from mediastore.uploads.ietf.content import stops_short, take_in
-from mediastore.uploads.ietf.errors import (
-    ContentDigestMismatch,
-    InconsistentUploadLength,
-    UnsupportedInteropVersion,
-)
 from mediastore.uploads.ietf.fields import Asked, Headers, item, read_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices

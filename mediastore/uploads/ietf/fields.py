@@ -9,6 +9,7 @@ import http_sf
 from multidict import CIMultiDictProxy
 
 from mediastore.errors import BadLength, BadRequest
+from mediastore.ietf_errors import InconsistentUploadLength, UnsupportedInteropVersion
 from mediastore.uploads.ietf.dialects import (
     APPEND_TYPE,
     DIALECTS,
@@ -17,7 +18,6 @@ from mediastore.uploads.ietf.dialects import (
     OLDEST,
     Dialect,
 )
-from mediastore.uploads.ietf.errors import InconsistentUploadLength, UnsupportedInteropVersion
 
 Headers = CIMultiDictProxy[str]
 _CREATION_FIELDS = ("Upload-Offset", "Upload-Complete", "Upload-Incomplete", "Upload-Length")

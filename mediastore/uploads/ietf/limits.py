@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from mediastore.errors import TooLarge
+from mediastore.ietf_errors import AppendTooSmall
 from mediastore.settings import UploadSettings
 from mediastore.uploads.ietf.dialects import Dialect
-from mediastore.uploads.ietf.errors import AppendTooSmall
 from mediastore.uploads.policy import UploadPolicy
 
 

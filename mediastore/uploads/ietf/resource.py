@@ -13,16 +13,16 @@ from aiohttp import web
 from mediastore.app_keys import AUTHENTICATOR
 from mediastore.catalog.uploads import Upload
 from mediastore.errors import BadRequest, OffsetMismatch, UnsupportedMediaType
+from mediastore.ietf_errors import (
+    CompletedUpload,
+    InconsistentUploadLength,
+    MismatchingUploadOffset,
+)
 from mediastore.objects.fields import parse_object_id
 from mediastore.uploads.digest_fields import wanted_digests
 from mediastore.uploads.ietf.answers import final_response, in_dialect, limits_for, standing_headers
 from mediastore.uploads.ietf.content import refuse_past_length, take_in
 from mediastore.uploads.ietf.dialects import Dialect
-from mediastore.uploads.ietf.errors import (
-    CompletedUpload,
-    InconsistentUploadLength,
-    MismatchingUploadOffset,
-)
 from mediastore.uploads.ietf.fields import Asked, has_creation_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices

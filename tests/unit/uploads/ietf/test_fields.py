@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mediastore.errors import BadLength, BadRequest
+from mediastore.ietf_errors import InconsistentUploadLength, UnsupportedInteropVersion
 from mediastore.uploads.ietf.dialects import DIALECTS
-from mediastore.uploads.ietf.errors import InconsistentUploadLength, UnsupportedInteropVersion
 from mediastore.uploads.ietf.fields import Asked, count, item, read_fields, speaks_draft
 
 VERSION = "Upload-Draft-Interop-Version"

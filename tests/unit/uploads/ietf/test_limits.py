@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from mediastore.errors import TooLarge
+from mediastore.ietf_errors import AppendTooSmall
 from mediastore.settings import UploadSettings
 from mediastore.uploads.ietf.dialects import DIALECTS
-from mediastore.uploads.ietf.errors import AppendTooSmall
 from mediastore.uploads.ietf.limits import Limits
 
 ALL = Limits(size_max=1000, size_min=10, append_max=100, append_min=5, lifetime_seconds=60)
