@@ -1,6 +1,6 @@
 """What only this protocol refuses: part of the table in mediastore/errors.py.
 
-Three have problem types that the draft registers, or did.
+Two have problem types that the draft registers.
 """
 
 from typing import Self
@@ -34,13 +34,6 @@ class InconsistentUploadLength(BadRequest):
 
     code = "inconsistent_upload_length"
     type_uri = TYPE_BASE + "inconsistent-upload-length"
-
-
-class CompletedUpload(BadRequest):
-    """The upload is completed already; ask for its offset to see it."""
-
-    code = "completed_upload"
-    type_uri = TYPE_BASE + "completed-upload"
 
 
 class MismatchingUploadOffset(OffsetMismatch):

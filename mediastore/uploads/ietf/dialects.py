@@ -31,8 +31,6 @@ class Dialect:
     """The final response has an Upload-Offset, and the upload's URL as its Location."""
     refuses_extra_fields: bool = False
     """HEAD and DELETE must not have the headers of creations and appends."""
-    replays_final: bool = True
-    """A repeated append to a completed upload gets the final response again."""
     tells_progress: bool = True
     """104 may come again, with Upload-Offset, while content is taken in."""
 
@@ -42,7 +40,7 @@ class Dialect:
 
 
 _8 = Dialect(8)  # -09 to -11, the editor's copy after it, and the RFC to come
-_7 = replace(_8, version=7, replays_final=False)  # -06 to -08
+_7 = replace(_8, version=7)  # -06 to -08
 _6 = replace(  # -04 and -05
     _7,
     version=6,
@@ -51,7 +49,7 @@ _6 = replace(  # -04 and -05
     final_tells_offset=True,
     refuses_extra_fields=True,
 )
-_5 = replace(_6, version=5, append_type=None, lifetime_limit=None, replays_final=True)  # -03
+_5 = replace(_6, version=5, append_type=None, lifetime_limit=None)  # -03
 _4 = replace(_5, version=4, tells_progress=False)  # -02
 _3 = replace(  # -01
     _4, version=3, completeness="Upload-Incomplete", inverted=True, silence_completes=True

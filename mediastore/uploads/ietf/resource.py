@@ -14,7 +14,6 @@ from mediastore.app_keys import AUTHENTICATOR
 from mediastore.catalog.uploads import Upload
 from mediastore.errors import BadRequest, OffsetMismatch, UnsupportedMediaType
 from mediastore.ietf_errors import (
-    CompletedUpload,
     InconsistentUploadLength,
     MismatchingUploadOffset,
 )
@@ -115,12 +114,13 @@ async def _repeated(
 ) -> web.Response:
     """A completed upload: the client may have lost the answer that said so; it sends no more.
 
-    Raises MismatchingUploadOffset, InconsistentUploadLength, CompletedUpload, StillFinishing.
+    -04 to -08 wanted this refused (400); but a request that broke off may have completed the upload
+    after the client was told that it is not complete, and its client would take a 400 as final.
+
+    Raises MismatchingUploadOffset, InconsistentUploadLength, StillFinishing.
     """
     if asked.at != standing.offset:
         raise MismatchingUploadOffset.between(expected=standing.offset, provided=asked.at)
     if asked.content_length != 0:
         raise InconsistentUploadLength("the upload is complete; there is nothing more to append")
-    if not asked.dialect.replays_final:
-        raise CompletedUpload
     return await final_response(request, asked.dialect, standing, wanted)

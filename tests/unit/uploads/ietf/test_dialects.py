@@ -23,7 +23,6 @@ def test_every_version_that_ios_speaks_is_there() -> None:
         ("lifetime_limit", [None, None, None, "expires", "max-age", "max-age"]),
         ("final_tells_offset", [True, True, True, True, False, False]),
         ("refuses_extra_fields", [True, True, True, True, False, False]),
-        ("replays_final", [True, True, True, False, False, True]),
         ("tells_progress", [False, False, True, True, True, True]),
     ],
 )
