@@ -49,6 +49,12 @@ class BadMetadata(BadRequest):
     code = "bad_metadata"
 
 
+class BadForm(BadRequest):
+    """The body is not valid multipart/form-data."""
+
+    code = "bad_form"
+
+
 class BadLength(BadRequest):
     """A length or offset is missing, malformed or contradicts what was declared."""
 
@@ -72,6 +78,13 @@ class Unauthorized(BadRequest):
 
     code = "unauthorized"
     status = 401
+
+
+class SourceRefused(BadRequest):
+    """This service does not fetch from that source."""
+
+    code = "source_refused"
+    status = 403
 
 
 class NotFound(BadRequest):
@@ -129,6 +142,13 @@ class RangeNotSatisfiable(BadRequest):
 
     code = "range_not_satisfiable"
     status = 416
+
+
+class ExpectationFailed(BadRequest):
+    """The only expectation that this service meets is 100-continue."""
+
+    code = "expectation_failed"
+    status = 417
 
 
 class RequestTimeout(BadRequest):
@@ -217,6 +237,14 @@ class ShuttingDown(Unavailable):
     """This process is stopping; send the request again."""
 
     code = "shutting_down"
+
+
+class SourceFailed(MediastoreError):
+    """The source did not send its content whole; `reason` says how it failed."""
+
+    code = "source_failed"
+    status = 502
+    exit_code = 10
 
 
 class Broken(MediastoreError):

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import raw, tus
+from mediastore.uploads import one_request, tus
 from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.expect import put_off
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
@@ -25,7 +26,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("HEAD", tus.head)
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
-    app.router.add_post("/v1/objects", raw.create)
+    app.router.add_post("/v1/objects", one_request.create, expect_handler=put_off)
     app.on_shutdown.append(_stop)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
+from uuid_utils.compat import uuid7
 
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.uploads import (
@@ -101,6 +102,15 @@ class Uploads:
         """The next part of an upload that this request has taken."""
         session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+
+    @asynccontextmanager
+    async def reading(self, tenant: str, stream: StreamReader) -> AsyncIterator[BodyReader]:
+        """A body that is no single upload: it only ends when the process stops.
+
+        Raises ShuttingDown.
+        """
+        async with self._reading((tenant, uuid7()), stream) as body:
+            yield body
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.

@@ -17,7 +17,7 @@ from mediastore.content.hashing import BlobHasher
 from mediastore.errors import TooLarge
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body import Body, BodyEnd
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.ending import hash_batch, store_last_batch, store_whole_body
 from mediastore.uploads.parts import UploadParts
@@ -69,7 +69,15 @@ class Session:
         )
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
 
-    async def receive(self, body: BodyReader) -> Received:
+    def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
+        """The body begins with `pieces`, which were read before and are held in `memory`."""
+        size = sum(map(len, pieces))
+        self._received += size
+        self._memory.take_from(memory, size)
+        for piece in pieces:
+            self._cutter.feed(piece)
+
+    async def receive(self, body: Body) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
 
         Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length.
@@ -99,11 +107,11 @@ class Session:
     def _held_bytes(self) -> int:
         return self._cutter.buffered_bytes + self._filling_bytes
 
-    async def _read(self, body: BodyReader) -> bytes | None:
+    async def _read(self, body: Body) -> bytes | None:
         with self._memory.sheddable(body.wake):
             return await body.read()
 
-    async def _admit(self, piece: bytes, body: BodyReader) -> None:
+    async def _admit(self, piece: bytes, body: Body) -> None:
         """Take a piece in, making room for it first."""
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
@@ -134,7 +142,7 @@ class Session:
         await self._store_filling()
         await self._settle()
 
-    async def _end(self, body: BodyReader) -> Received:
+    async def _end(self, body: Body) -> Received:
         end = body.end or BodyEnd.WHOLE
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
