@@ -31,6 +31,7 @@ from mediastore.sections import (
     HttpSettings,
     LogSettings,
     MemorySettings,
+    PullSettings,
     Section,
     UploadSettings,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
+    "PullSettings",
     "Section",
     "Settings",
     "UploadSettings",
@@ -68,6 +70,7 @@ class Settings(BaseSettings):
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     uploads: UploadSettings = UploadSettings()
+    pull: PullSettings = PullSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     collection: CollectionSettings = CollectionSettings()

@@ -31,6 +31,7 @@ class Metrics:
     uploads_expired: Counter
     uploads_terminated: Counter
     uploads_taken_over: Counter
+    pulls: Mapping[str, Counter]
     dedup_blob_hits: Counter
     dedup_blob_bytes: Counter
     dedup_chunk_hits: Counter
@@ -58,6 +59,9 @@ class Metrics:
             return Gauge(f"mediastore_{name}", text, registry=registry)
 
         created = counter("uploads_created", "Uploads begun, by protocol.", ["protocol"])
+        pulls = counter(
+            "pulls", "Pulls from a URL that ended: made, refused, failed or other.", ["outcome"]
+        )
         ended = counter(
             "uploads_ended",
             "Uploads ended: finished, expired or terminated by the client.",
@@ -89,6 +93,9 @@ class Metrics:
             uploads_taken_over=counter(
                 "uploads_taken_over", "Times a request took an upload from another request."
             ),
+            pulls={
+                outcome: pulls.labels(outcome) for outcome in ("made", "refused", "failed", "other")
+            },
             dedup_blob_hits=dedup_hits.labels("blob"),
             dedup_blob_bytes=dedup_bytes.labels("blob"),
             dedup_chunk_hits=dedup_hits.labels("chunk"),

@@ -33,6 +33,7 @@ class Batch:
     """Chunks in order, named, in memory."""
 
     chunks: tuple[NamedChunk, ...]
+    puts_at_once_max: int = PUTS_AT_ONCE_MAX
 
     @property
     def size(self) -> int:
@@ -96,7 +97,7 @@ class BatchStore:
         if len(missing) == 1:
             await self._put(*missing[0])
         elif missing:
-            await self._put_several(missing)
+            await self._put_several(missing, batch.puts_at_once_max)
         for seen in intended:
             if seen.stored and not seen.damaged:
                 self._metrics.dedup_chunk_hits.inc()
@@ -106,7 +107,9 @@ class BatchStore:
             for seen in intended
         ]
 
-    async def _put_several(self, missing: Sequence[tuple[NamedChunk, IntentChunk]]) -> None:
+    async def _put_several(
+        self, missing: Sequence[tuple[NamedChunk, IntentChunk]], at_once_max: int
+    ) -> None:
         """PUT a few at once: one upload does not take the store's places from all others."""
         rest = iter(missing)
 
@@ -116,7 +119,7 @@ class BatchStore:
 
         try:
             async with asyncio.TaskGroup() as puts:
-                for _ in range(min(len(missing), PUTS_AT_ONCE_MAX)):
+                for _ in range(min(len(missing), at_once_max)):
                     puts.create_task(put_from_rest())
         except ExceptionGroup as failed:
             raise _telling(failed.exceptions) from failed

@@ -117,6 +117,8 @@ class FormReader:
             if event is not _DRY:
                 self._outside_bytes = 0
                 return event
+            if self._outside_bytes > OUTSIDE_MAX_BYTES:
+                raise BadForm("there is too much outside of the form's parts")
             piece = await self.body.read()
             if piece is None:
                 self._finish(self.body.end or BodyEnd.WHOLE)
@@ -124,8 +126,6 @@ class FormReader:
             if not piece:
                 return b""
             self._outside_bytes += len(piece)
-            if self._outside_bytes > OUTSIDE_MAX_BYTES:
-                raise BadForm("there is too much outside of the form's parts")
             self._events = self._parser.parse(piece)
 
     def _parsed(self) -> Any:

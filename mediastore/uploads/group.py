@@ -31,6 +31,7 @@ from mediastore.uploads.cutting import NamedChunk
 from mediastore.uploads.ending import store_whole_body
 from mediastore.uploads.parts import UploadParts
 
+PUTS_AT_ONCE_MAX = 16  # small ones: most of a PUT's time is the way to the store
 EMPTY_BLOB = BlobHasher().digest()
 
 
@@ -123,7 +124,8 @@ def _finished(parts: UploadParts, objects: dict[UUID, Object], made: dict[UUID, 
 async def _put_and_finish(
     parts: UploadParts, upload: Upload, rest: Sequence[WholeBody], begun: list[IntentChunk]
 ) -> dict[UUID, Object]:
-    batch = Batch(tuple(body.chunk for body in rest if body.chunk is not None))
+    chunks = tuple(body.chunk for body in rest if body.chunk is not None)
+    batch = Batch(chunks, PUTS_AT_ONCE_MAX)
     expires_seconds = parts.settings.uploads.expires_seconds
 
     async def intent() -> list[IntentChunk]:

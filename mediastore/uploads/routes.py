@@ -12,6 +12,7 @@ from mediastore.uploads.expect import put_off
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pull import PULLS, Pulls
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 
@@ -47,6 +48,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             finisher=finisher,
         )
     )
+    app[PULLS] = Pulls(settings, metrics)
     sweeping = asyncio.create_task(finisher.sweep())
     yield
     sweeping.cancel()

@@ -5,8 +5,8 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -112,6 +112,21 @@ class Uploads:
         async with self._reading((tenant, uuid7()), stream) as body:
             yield body
 
+    @contextmanager
+    def watching(self, key: tuple[str, UUID], body: BodyReader) -> Iterator[None]:
+        """While inside, the body ends when the process stops, and for a tus or IETF upload when
+        another request takes it over. Raises ShuttingDown.
+        """
+        if self._stopping:
+            raise ShuttingDown
+        self._bodies[key] = body
+        try:
+            yield
+        finally:
+            body.settled.set()
+            if self._bodies.get(key) is body:
+                del self._bodies[key]
+
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
@@ -208,16 +223,9 @@ class Uploads:
         self, key: tuple[str, UUID], stream: StreamReader
     ) -> AsyncIterator[BodyReader]:
         settings = self.parts.settings
-        if self._stopping:
-            raise ShuttingDown
         body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
-        self._bodies[key] = body
-        try:
+        with self.watching(key, body):
             yield body
-        finally:
-            body.settled.set()
-            if self._bodies.get(key) is body:
-                del self._bodies[key]
 
 
 _LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"
