@@ -262,7 +262,7 @@ class FormFiles:
                 if item.outcome.object is None and item.outcome.error is None:
                     item.outcome.error = error
         errors = [item.outcome.error for item in group if item.outcome.error is not None]
-        self._failure = next(filter(_ends_the_form, errors), None)
+        self._failure = self._failure or next(filter(_ends_the_form, errors), None)
         self._memory.shrink(sum(item.body.size for item in group))
 
     async def _was_made_before(self, outcome: FileOutcome) -> bool:

@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 from multipart import parse_options_header as parse_header
 
 from mediastore.errors import BadForm, TooLarge
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body import Body, BodyEnd
 
 HEADER_MAX_BYTES = 8 * 1024
 HEADERS_MAX = 16
@@ -80,9 +80,7 @@ class FormPart:
 class FormReader:
     """Reads a form's parts in order. `end` is set when there are no more of them."""
 
-    def __init__(
-        self, body: BodyReader, boundary: str, *, parts_max: int, part_max_bytes: int
-    ) -> None:
+    def __init__(self, body: Body, boundary: str, *, parts_max: int, part_max_bytes: int) -> None:
         self.body = body
         self.end: BodyEnd | None = None
         self._parser = PushMultipartParser(
