@@ -15,8 +15,9 @@ from mediastore.objects.document import object_document
 from mediastore.problems import problem_document
 from mediastore.uploads.expect import go_on
 from mediastore.uploads.form_fields import FormFields
-from mediastore.uploads.form_files import FileOutcome, FormFiles
+from mediastore.uploads.form_files import FormFiles
 from mediastore.uploads.form_parts import FormReader, boundary_of
+from mediastore.uploads.form_small import FileOutcome
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key
 

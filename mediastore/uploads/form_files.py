@@ -1,59 +1,30 @@
 """The files of one form, each an object of its own: received in order, what became of each kept.
 
-A file that is small and whole in memory waits for others and is stored with them (group.py); a
-larger one goes through a session as any body does. At most one group is under way while the next
-one fills. Keeps the memory budget: what a group holds is stored at once when others need the room,
-and a file that is held in part goes on as a session, which can let go of it.
+A file that is small and whole in memory waits for others (form_small.py); a larger one goes through
+a session as any body does. Keeps the memory budget: what waits is stored at once when others need
+the room, and a file that is held in part goes on as a session, which can let go of it.
 
 What was whole when the request broke off is stored and stays.
 """
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from mediastore.catalog.bodies import find_by_idempotency_keys
-from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
-from mediastore.content.hashing import THREAD_WORTH_BYTES
 from mediastore.errors import (
-    BadForm,
     BadRequest,
     IdempotencyKeyInUse,
     MediastoreError,
     RequestTimeout,
     ShuttingDown,
-    TooLarge,
     UploadFinishing,
 )
 from mediastore.memory import Reservation
 from mediastore.uploads.body import BodyEnd
-from mediastore.uploads.cutting import named
 from mediastore.uploads.form_fields import FormFields
 from mediastore.uploads.form_parts import FormPart, FormReader
-from mediastore.uploads.group import WholeBody, store_group
+from mediastore.uploads.form_small import FileOutcome, SmallFiles, ends_the_form
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import SHED_MIN_BYTES, Session
-
-
-@dataclass(slots=True)
-class FileOutcome:
-    """What became of a file. `repeated`: an earlier request with its key has made the object."""
-
-    field: str
-    filename: str
-    object: Object | None = None
-    repeated: bool = False
-    error: MediastoreError | None = None
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A small file that waits to be stored with others."""
-
-    outcome: FileOutcome
-    body: WholeBody
 
 
 class FormFiles:
@@ -75,10 +46,7 @@ class FormFiles:
         self._form = form
         self._key = idempotency_key
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
-        self._group: list[_Waiting] = []
-        self._group_bytes = 0
-        self._storing: asyncio.Task[None] | None = None
-        self._failure: MediastoreError | None = None
+        self._small = SmallFiles(parts, tenant, self._memory)
 
     async def receive(self) -> None:
         """Read the form to its end. One file's fault is told in its outcome.
@@ -95,21 +63,23 @@ class FormFiles:
                 raise
             await self._let_go()
             self._refuse_cut_short()
-            if self._failure is not None:
-                raise self._failure
+            if self._small.failure is not None:
+                raise self._small.failure
             self._fields.check_used()
         finally:
-            await self._abandon_storing()
+            await self._small.abandon()
             self._memory.close()
 
     async def _receive_parts(self) -> None:
-        while self._failure is None and (part := await self._next_part()) is not None:
+        while self._small.failure is None and (part := await self._next_part()) is not None:
             if part.filename is None:
                 await self._fields.read(part)
             else:
                 await self._receive_file(part, part.filename)
 
     async def _next_part(self) -> FormPart | None:
+        if self._memory.starved:
+            await self._let_go()
         with self._memory.sheddable(self._form.body.wake):
             return await self._form.next_part(self._let_go)
 
@@ -121,8 +91,8 @@ class FormFiles:
         except MediastoreError as error:
             outcome.error = error
             if isinstance(error, IdempotencyKeyInUse):
-                await self._was_made_before(outcome)
-            if _ends_the_form(error):
+                await self._small.find_made_before([outcome])
+            if ends_the_form(error):
                 raise
             await part.skip()
 
@@ -141,7 +111,8 @@ class FormFiles:
             self._memory.shrink(sum(map(len, pieces)))
             raise
         if whole:
-            await self._wait_for_others(outcome, draft, b"".join(pieces))
+            await self._small.add(outcome, draft, b"".join(pieces))
+            self._form.body.forgive()
         else:
             await self._receive_large(outcome, draft, pieces, part)
 
@@ -163,11 +134,15 @@ class FormFiles:
         )
         pieces: list[bytes] = []
         size = 0
-        while size <= small_max_bytes and (piece := await self._read(part)) is not None:
-            if not piece:
+        while size <= small_max_bytes:
+            if self._memory.starved:  # somebody asked, by an empty piece, or could not ask
                 await self._let_go()
                 if size >= SHED_MIN_BYTES:
                     break
+            piece = await self._read(part)
+            if piece is None:
+                break
+            if not piece:
                 continue
             if not self._memory.try_grow(len(piece)):
                 await self._let_go()
@@ -188,8 +163,10 @@ class FormFiles:
     async def _receive_large(
         self, outcome: FileOutcome, draft: UploadDraft, pieces: Sequence[bytes], part: FormPart
     ) -> None:
-        await self._store_group()  # nothing waits in memory for a body that may be long
-        if await self._was_made_before(outcome):
+        await self._small.begin_storing()  # nothing waits in memory for a body that may be long
+        await self._small.find_made_before([outcome])
+        part.forgive()
+        if outcome.object is not None:
             self._memory.shrink(sum(map(len, pieces)))
             await part.skip()
             return
@@ -203,81 +180,10 @@ class FormFiles:
         else:
             outcome.object = received.object
 
-    # Small files on their way
-
-    async def _wait_for_others(self, outcome: FileOutcome, draft: UploadDraft, data: bytes) -> None:
-        if len(data) < THREAD_WORTH_BYTES:
-            chunk = named(data) if data else None
-        else:
-            chunk = await asyncio.to_thread(named, data)
-        self._group.append(_Waiting(outcome, WholeBody(draft, chunk)))
-        self._group_bytes += len(data)
-        limits = self._parts.settings.uploads
-        if (
-            len(self._group) >= limits.group_bodies_max
-            or self._group_bytes >= limits.batch_max_bytes
-        ):
-            await self._store_group()
-
-    async def _store_group(self) -> None:
-        """Hand the group to a task of its own; at most one is under way."""
-        await self._settle()
-        if self._group:
-            group, self._group, self._group_bytes = self._group, [], 0
-            self._storing = asyncio.create_task(self._store(group))
-
     async def _let_go(self) -> None:
         """Store every file that waits, so that its memory comes free."""
-        await self._store_group()
-        await self._settle()
-
-    async def _settle(self) -> None:
-        storing, self._storing = self._storing, None
-        if storing is not None:
-            await storing
-            self._form.body.forgive()
-
-    async def _abandon_storing(self) -> None:
-        storing, self._storing = self._storing, None
-        if storing is not None:
-            storing.cancel()
-            await asyncio.wait([storing])
-
-    async def _store(self, group: Sequence[_Waiting]) -> None:
-        try:
-            await self._find_made_before([item.outcome for item in group])
-            fresh = [item for item in group if item.outcome.object is None]
-            made = await store_group(self._parts, [item.body for item in fresh])
-            for item, result in zip(fresh, made, strict=True):
-                if isinstance(result, Object):
-                    item.outcome.object = result
-                else:
-                    item.outcome.error = result
-            outcomes = [item.outcome for item in fresh]
-            in_use = [each for each in outcomes if isinstance(each.error, IdempotencyKeyInUse)]
-            if in_use:
-                await self._find_made_before(in_use)
-        except MediastoreError as error:
-            for item in group:
-                if item.outcome.object is None and item.outcome.error is None:
-                    item.outcome.error = error
-        errors = [item.outcome.error for item in group if item.outcome.error is not None]
-        self._failure = self._failure or next(filter(_ends_the_form, errors), None)
-        self._memory.shrink(sum(item.body.size for item in group))
-
-    async def _was_made_before(self, outcome: FileOutcome) -> bool:
-        await self._find_made_before([outcome])
-        return outcome.repeated
-
-    async def _find_made_before(self, outcomes: Sequence[FileOutcome]) -> None:
-        """The objects that an earlier request with the same key has made."""
-        if self._key is None:
-            return
-        keys = [outcome.idempotency_key or "" for outcome in outcomes]
-        found = await find_by_idempotency_keys(self._parts.catalog, self._tenant, keys)
-        for outcome, key in zip(outcomes, keys, strict=True):
-            if key in found:
-                outcome.object, outcome.repeated, outcome.error = found[key], True, None
+        await self._small.store_all()
+        self._form.body.forgive()
 
     def _refuse_cut_short(self) -> None:
         end = self._form.end
@@ -287,8 +193,3 @@ class FormFiles:
             raise ShuttingDown
         if end not in (None, BodyEnd.WHOLE):
             raise ConnectionResetError("the client has gone")
-
-
-def _ends_the_form(error: MediastoreError) -> bool:
-    """Is it not this one file's fault?"""
-    return isinstance(error, BadForm | TooLarge) or error.status >= 500

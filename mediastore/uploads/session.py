@@ -84,14 +84,17 @@ class Session:
         Whatever was acknowledged before stays acknowledged.
         """
         try:
-            while (piece := await self._read(body)) is not None:
-                if piece:
-                    await self._admit(piece, body)
+            while True:
                 # Asked to, by an empty piece; or others began to wait while this session was busy
                 # and could not be asked.
                 if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
                     await self._let_go()
                     body.forgive()
+                piece = await self._read(body)
+                if piece is None:
+                    break
+                if piece:
+                    await self._admit(piece, body)
             return await self._end(body)
         except BaseException:
             if not self._keeps_broken:

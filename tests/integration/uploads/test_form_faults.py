@@ -12,7 +12,7 @@ from mediastore.catalog.pool import Catalog
 from mediastore.errors import CatalogUnavailable, ChunkStoreUnavailable
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
-from tests.integration.uploads.test_form import FORM, Part, bytes_of, check_exact, encoded, send
+from tests.integration.uploads.test_form import BOUNDARY, Part, bytes_of, check_exact, encoded, send
 from tests.integration.uploads.test_tus import content
 
 MIB = 1024 * 1024
@@ -140,30 +140,48 @@ async def test_a_catalog_that_fails_in_the_middle(
     await check_exact(service, sql)
 
 
-async def test_small_files_are_stored_when_others_need_the_memory(start: Starter) -> None:
-    """Sleeping forms hold more than the budget would allow; they store it, so others get in."""
+@pytest.mark.parametrize("begun", [b"", b"begun"], ids=["between files", "in a file"])
+async def test_small_files_are_stored_when_others_need_the_memory(
+    start: Starter, begun: bytes
+) -> None:
+    """Sleeping forms hold nearly all memory; asked to, they store it, so that others get in."""
     service = await start(memory={"budget_bytes": 64 * MIB, "wait_max_seconds": 10}, chunking={})
-    files = [[content(MIB - 1000, 10 * form + n) for n in range(7)] for form in range(12)]
-    whole, asleep = asyncio.Event(), []
+    files = [[content(MIB - 1000, 10 * form + n) for n in range(7)] for form in range(8)]
+    awake = asyncio.Event()
 
     async def slow(form: int) -> AsyncIterator[bytes]:
         parts: list[Part] = [("f", f"{n}", data) for n, data in enumerate(files[form])]
         yield encoded(*parts, end=False)
-        yield encoded(("f", "last", b"begun"), end=False)[:-4]
-        await whole.wait()
-        yield f"\r\n--{FORM['Content-Type'].partition('=')[2]}--\r\n".encode()
+        yield encoded(("f", "last", begun), end=False)[:-2] if begun else b"-"
+        await awake.wait()
+        rest = encoded(("f", "last", b""), end=False)[1:-2] if not begun else b""
+        yield rest + b"\r\n--" + BOUNDARY.encode() + b"--\r\n"
 
-    asleep = [asyncio.create_task(send(service, slow(form))) for form in range(12)]
-    bodies = service.uploads._bodies
-    await until(lambda: sum(body.received_bytes for body in bodies.values()) > 83 * MIB)
-    status, _ = await send(service, BytesIO(encoded(("f", "a", content(3 * MIB, 99)))))
-    assert status == 201
-    whole.set()
+    asleep = [asyncio.create_task(send(service, slow(form))) for form in range(8)]
+    memory = service.memory
+    await until(lambda: memory.in_use_bytes >= 8 * 7 * (MIB - 1000) + 8 * len(begun))
+    await memory.acquire(63 * MIB, timeout_seconds=10)
+    memory.release(63 * MIB)
+    awake.set()
     answers = await asyncio.gather(*asleep)
     for (status, answer), wanted in zip(answers, files, strict=True):
         assert status == 201
         made = [item["object"] for item in answer["results"]]
         assert [await bytes_of(service, object_) for object_ in made[:7]] == wanted
-        assert made[7]["size"] == len(b"beg")
+        assert made[7]["size"] == len(begun)
+    assert memory.in_use_max_bytes <= 64 * MIB
+    assert memory.in_use_bytes == 0
+
+
+async def test_forms_that_would_hold_more_than_there_is_take_turns(start: Starter) -> None:
+    service = await start(memory={"budget_bytes": 64 * MIB, "wait_max_seconds": 10}, chunking={})
+    files = [[content(MIB - 1000, 10 * form + n) for n in range(8)] for form in range(12)]
+
+    async def sent(form: int) -> tuple[int, object]:
+        parts: list[Part] = [("f", f"{n}", data) for n, data in enumerate(files[form])]
+        return await send(service, BytesIO(encoded(*parts)))
+
+    answers = await asyncio.gather(*map(sent, range(12)))
+    assert [status for status, _ in answers] == [201] * 12
     assert service.memory.in_use_max_bytes <= 64 * MIB
     assert service.memory.in_use_bytes == 0
