@@ -3,9 +3,11 @@
 Their job shows life in the row; one that does not can be taken over by a new epoch (INV-8).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from mediastore.catalog.digests import NO_DIGESTS, digest_columns
 from mediastore.catalog.objects import Object, object_from_row
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, new_epoch, upload_from_row
@@ -56,13 +58,19 @@ async def stale_finishing(catalog: Catalog, *, stale_seconds: int, limit: int) -
 
 
 async def finish(
-    catalog: Catalog, upload: Upload, *, blob: bytes, size: int, chunking: ChunkingSettings
+    catalog: Catalog,
+    upload: Upload,
+    *,
+    blob: bytes,
+    size: int,
+    chunking: ChunkingSettings,
+    digests: Mapping[str, bytes] = NO_DIGESTS,
 ) -> Object:
-    """Make the object of an upload that has all its bytes. Raises BadDigest,
-    InvariantBroken.
+    """Make the object of an upload that has all its bytes. `digests`: of the whole content, by the
+    algorithms declared. Raises BadDigest, InvariantBroken.
     """
     row = await catalog.fetch_row(
-        "upload_finish",
+        "verified_finish" if digests else "upload_finish",
         upload.id,
         upload.epoch,
         blob,
@@ -71,5 +79,6 @@ async def finish(
         chunking.size_average_bytes,
         chunking.size_max_bytes,
         None,
+        *digest_columns(digests),
     )
     return object_from_row(row)

@@ -1,9 +1,9 @@
 """What the text fields of a form say of the files behind them.
 
-`owner` and `metadata` hold for every file that follows, until they are given again; `name` and
-`blake3` for the next file alone. The request's query gives the first `owner` and `metadata`. A
-field that no file follows, and one that is not known, is refused: nobody shall believe it was
-heeded.
+`owner` and `metadata` hold for every file that follows, until they are given again; `name`,
+`blake3` and `sha-256` for the next file alone. The request's query gives the first `owner` and
+`metadata`. A field that no file follows, and one that is not known, is refused: nobody shall
+believe it was heeded.
 """
 
 from multidict import MultiDict, MultiMapping
@@ -14,7 +14,7 @@ from mediastore.uploads.metadata import CONTENT_TYPE_DEFAULT, Description, from_
 
 FIELD_MIN_BYTES = 8 * 1024  # room for a name of the greatest length, in any script
 _LASTING = frozenset({"owner", "metadata"})
-_ONCE = frozenset({"name", "blake3"})
+_ONCE = frozenset({"name", "blake3", "sha-256"})
 _PLAIN_ENCODINGS = frozenset({"binary", "8bit", "7bit"})
 
 
@@ -36,7 +36,8 @@ class FormFields:
         """Take a field in. Raises BadForm, TooLarge. A body that ends first is seen by the form."""
         name = part.field
         if name not in _LASTING | _ONCE:
-            raise BadForm(f"a form takes owner, metadata, name and blake3 and files, not {name!r}")
+            known = ", ".join(sorted(_LASTING | _ONCE))
+            raise BadForm(f"a form takes files and the fields {known}, not {name!r}")
         if name in self._once:
             raise BadForm(f"{name!r} is given twice for one file")
         value = await self._value(part)

@@ -67,6 +67,8 @@ async def store_group(parts: UploadParts, group: Sequence[WholeBody]) -> list[Ma
     made: dict[UUID, Made] = {
         body.draft.id: BadDigest() for body in group if not body.has_declared_hash
     }
+    # Digests that have to be computed and kept are the ordinary way's business.
+    await _store_alone(parts, [b for b in _rest(group, made) if b.draft.declared_digests], made)
     good = _rest(group, made)
     if len(good) == 1:
         await _store_alone(parts, good, made)

@@ -68,8 +68,8 @@ _HEADERS_REFUSED = frozenset(
         "user-agent",
     }
 )
-_MEMBERS = frozenset({"source", "name", "owner", "metadata", "content_type", "blake3"})
-_TEXTS = ("name", "owner", "content_type", "blake3")
+_MEMBERS = frozenset({"source", "name", "owner", "metadata", "content_type", "blake3", "sha-256"})
+_TEXTS = ("name", "owner", "content_type", "blake3", "sha-256")
 
 
 class Pulls:

@@ -33,6 +33,7 @@ class PullReader(BodyReader):
         self._source = source
         self._size_max_bytes = settings.pull.size_max_bytes
         self._deadline_seconds = deadline
+        self._earlier_bytes = 0  # of the connections before this one
         self._opening: asyncio.Task[StreamReader] | None = None
         self._nudged = asyncio.Event()
 
@@ -47,7 +48,7 @@ class PullReader(BodyReader):
                     return self._counted(piece)
                 if self._whole_or_stopped():
                     return None
-                self._opening = asyncio.create_task(self._source.resume(self.received_bytes))
+                self._opening = asyncio.create_task(self._source.resume(self._offset))
             if not await self._opened(self._opening):
                 return None if self._interruption is not None else b""
 
@@ -65,14 +66,18 @@ class PullReader(BodyReader):
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
 
+    @property
+    def _offset(self) -> int:
+        return self._earlier_bytes + self.received_bytes
+
     def _counted(self, piece: bytes) -> bytes:
-        if self.received_bytes > self._size_max_bytes:
+        if self._offset > self._size_max_bytes:
             raise TooLarge(f"the source has more than {self._size_max_bytes} bytes")
         return piece
 
     def _whole_or_stopped(self) -> bool:
         """Has the body ended, and not for a reason that asking again may cure?"""
-        if self.end is BodyEnd.WHOLE and self._source.length not in (None, self.received_bytes):
+        if self.end is BodyEnd.WHOLE and self._source.length not in (None, self._offset):
             self.end = BodyEnd.BROKEN
         if self.end is None or self.end not in _REASONS:
             return True
@@ -92,5 +97,6 @@ class PullReader(BodyReader):
                 self.end = self._interruption
             return False
         self._stream, self._opening, self.end = opening.result(), None, None
+        self._earlier_bytes, self.received_bytes = self._offset, 0
         self.forgive()
         return True

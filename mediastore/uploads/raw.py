@@ -13,6 +13,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
 from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
+from mediastore.uploads.digest_fields import content_digest, repr_digest
 from mediastore.uploads.expect import go_on
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
@@ -32,9 +33,11 @@ async def create(request: web.Request) -> web.Response:
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
+    # In one request the body is the whole content.
+    digests = [repr_digest(request), content_digest(request)]
 
     async def made() -> Object:
-        draft = says.draft(tenant.id, "raw", length=length, idempotency_key=key)
+        draft = says.draft(tenant.id, "raw", length=length, idempotency_key=key, digests=digests)
         await go_on(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
         if standing.object is None:

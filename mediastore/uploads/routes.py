@@ -27,6 +27,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("HEAD", tus.head)
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
+    resource.add_route("POST", tus.post)
     app.router.add_post("/v1/objects", one_request.create, expect_handler=put_off)
     app.on_shutdown.append(_stop)
 

@@ -5,7 +5,7 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +13,9 @@ from uuid import UUID
 from aiohttp import StreamReader, web
 from uuid_utils.compat import uuid7
 
+from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
@@ -86,21 +88,46 @@ class Uploads:
         return await self._finished_if_whole(upload)
 
     async def receive_new(
-        self, draft: UploadDraft, stream: StreamReader, *, ends_with_body: bool
+        self,
+        draft: UploadDraft,
+        stream: StreamReader,
+        *,
+        ends_with_body: bool,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
-        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what
-        sessions raise.
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
+        ChecksumMismatch for a body that has not `body_digests`, and what sessions raise.
         """
-        if draft.length == 0 and not ends_with_body:
-            return await self.begin(draft)
-        session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
+        session = Session(
+            self.parts,
+            draft,
+            keeps_broken=False,
+            ends_with_body=ends_with_body,
+            body_digests=body_digests,
+        )
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
-    async def append(self, upload: Upload, stream: StreamReader) -> Standing:
-        """The next part of an upload that this request has taken."""
-        session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
+    async def append(
+        self,
+        upload: Upload,
+        stream: StreamReader,
+        *,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
+    ) -> Standing:
+        """The next part of an upload that this request has taken.
+
+        With `body_digests` all of it counts or, as after a broken connection, nothing. Raises
+        ChecksumMismatch (member `offset`, which has not moved).
+        """
+        session = Session(
+            self.parts,
+            upload,
+            keeps_broken=True,
+            ends_with_body=False,
+            body_digests=body_digests,
+        )
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
 
     @asynccontextmanager
@@ -126,6 +153,10 @@ class Uploads:
             body.settled.set()
             if self._bodies.get(key) is body:
                 del self._bodies[key]
+
+    async def declare_length(self, upload: Upload, length: int) -> Upload:
+        """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
+        return await declare_length(self.parts.catalog, upload, length)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
@@ -187,7 +218,7 @@ class Uploads:
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole:
             return Standing(upload, None)
-        hasher = self.parts.hashes.take(upload.id, upload.offset)
+        hasher = self.parts.hashes.take(upload)
         try:
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from mediastore.chunkstore.protocol import MissingKey
 from mediastore.errors import ChunkStoreUnavailable
 from mediastore.uploads import finishing
 from tests.faults import Fault
@@ -14,10 +15,15 @@ from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
 
 
-async def half_elsewhere(start: Starter, data: bytes) -> tuple[Service, str]:
-    """A replica that is about to get the second half; another one has read the first."""
+async def half_elsewhere(
+    start: Starter, data: bytes, *, wait_seconds: float
+) -> tuple[Service, str]:
+    """A replica that is about to get the second half; another one has read the first.
+
+    `wait_seconds`: how long the replica's answers wait for its job.
+    """
     first = await start()
-    second = await start(first.kept, uploads={"finishing_wait_seconds": 0.01})
+    second = await start(first.kept, uploads={"finishing_wait_seconds": wait_seconds})
     url = await create(first, len(data))
     half = len(data) // 2
     assert await patch(first, url, 0, data[:half]) == (204, str(half))
@@ -26,7 +32,7 @@ async def half_elsewhere(start: Starter, data: bytes) -> tuple[Service, str]:
 
 async def test_an_answer_before_the_hash_is_known_acknowledges_every_byte(start: Starter) -> None:
     data = content(40_000)
-    service, url = await half_elsewhere(start, data)
+    service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     reading = Fault(gate=asyncio.Event())
     service.store.always("get", reading)
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
@@ -50,7 +56,7 @@ async def test_a_bad_copy_is_marked_not_read_for_ever_and_healed_by_the_same_byt
     start: Starter, sql: asyncpg.Connection, missing: bool
 ) -> None:
     data = content(40_000)
-    service, url = await half_elsewhere(start, data)
+    service, url = await half_elsewhere(start, data, wait_seconds=30)
     key = min(service.kept._held)
     await service.kept.delete_many([key])
     if not missing:
@@ -80,7 +86,7 @@ async def test_an_outage_does_not_send_the_job_back_to_the_first_byte(
 ) -> None:
     monkeypatch.setattr(finishing, "OUTAGE_PAUSE_SECONDS", 0.01)
     data = content(40_000)
-    service, url = await half_elsewhere(start, data)
+    service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     service.store.script("get", None, None, Fault(before=ChunkStoreUnavailable()))
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
     await until(lambda: not service.uploads.parts.finisher._jobs)
@@ -108,3 +114,25 @@ async def test_a_process_takes_over_no_more_than_it_can_work_on(
     assert reading.gate is not None
     reading.gate.set()
     await until(lambda: not jobs)
+
+
+async def test_a_job_that_has_ended_shows_no_life_any_more(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    showing = 0
+
+    async def slow_touch(*_: object, **__: object) -> None:
+        nonlocal showing
+        showing += 1
+        try:
+            await asyncio.sleep(60)
+        finally:  # as a statement that the server ends a moment after it was cancelled
+            await asyncio.sleep(0.05)
+            showing -= 1
+
+    monkeypatch.setattr(finishing, "touch_finishing", slow_touch)
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=30)
+    service.store.always("get", Fault(before=MissingKey("gone")))
+    assert (await refused(service, url, 20_000, data[20_000:]))[1] == "content_missing"
+    assert showing == 0

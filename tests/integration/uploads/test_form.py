@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -31,8 +33,9 @@ def encoded(*parts: Part, end: bool = True) -> bytes:
 async def send(
     service: Service, body: object, *, query: str = "", **headers: str
 ) -> tuple[int, dict[str, Any]]:
+    data = BytesIO(body) if isinstance(body, bytes) else body
     answer = await service.client.post(
-        f"/v1/objects{query}", data=body, headers={**service.bearer, **FORM, **headers}
+        f"/v1/objects{query}", data=data, headers={**service.bearer, **FORM, **headers}
     )
     return answer.status, await answer.json()
 
@@ -141,6 +144,24 @@ async def test_equal_files_in_one_form_are_stored_once(
     await check_exact(service, sql)
     await sql.fetch("SELECT * FROM references_release_v1(1000)")
     assert await sql.fetchval("SELECT max(refs) FROM chunks") == 1
+    await check_exact(service, sql)
+
+
+async def test_a_sha_256_is_checked_and_kept(service: Service, sql: asyncpg.Connection) -> None:
+    digest = sha256(b"checked").hexdigest().encode()
+    parts: list[Part] = [
+        ("f", "a", b"one"),
+        ("sha-256", None, digest),
+        ("f", "b", b"checked"),
+        ("sha-256", None, digest),
+        ("f", "c", b"not that"),
+        ("f", "d", b"two"),
+    ]
+    status, answer = await send(service, encoded(*parts))
+    assert status == 207
+    assert [item["status"] for item in answer["results"]] == [201, 201, 400, 201]
+    assert answer["results"][2]["problem"]["code"] == "bad_digest"
+    assert await sql.fetchval("SELECT digest FROM blob_digests") == bytes.fromhex(digest.decode())
     await check_exact(service, sql)
 
 

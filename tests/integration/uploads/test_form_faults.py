@@ -3,7 +3,6 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
-from io import BytesIO
 
 import asyncpg
 import pytest
@@ -179,7 +178,7 @@ async def test_forms_that_would_hold_more_than_there_is_take_turns(start: Starte
 
     async def sent(form: int) -> tuple[int, object]:
         parts: list[Part] = [("f", f"{n}", data) for n, data in enumerate(files[form])]
-        return await send(service, BytesIO(encoded(*parts)))
+        return await send(service, encoded(*parts))
 
     answers = await asyncio.gather(*map(sent, range(12)))
     assert [status for status, _ in answers] == [201] * 12

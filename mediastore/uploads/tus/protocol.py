@@ -1,0 +1,60 @@
+"""The protocol itself: its version, the extensions that are on, and what every answer carries."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+
+from aiohttp import web
+
+from mediastore.app_keys import SETTINGS
+from mediastore.content.digests import TUS_ALGORITHMS
+from mediastore.errors import MediastoreError, UnsupportedTusVersion
+from mediastore.problems import problem_response
+
+VERSION = "1.0.0"
+EXTENSIONS = (
+    "checksum",
+    "creation",
+    "creation-defer-length",
+    "creation-with-upload",
+    "expiration",
+    "termination",
+)
+"""What is on, as OPTIONS says it; a test compares the table in docs/uploads.md with it."""
+OFFSET_TYPE = "application/offset+octet-stream"
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def speaks_tus(handler: Handler) -> Handler:
+    """Refuse other versions (Headers: Tus-Resumable) and mark every answer, errors included."""
+
+    @wraps(handler)
+    async def marked(request: web.Request) -> web.Response:
+        try:
+            if request.headers.get("Tus-Resumable") != VERSION:
+                raise UnsupportedTusVersion
+            response = await handler(request)
+        except MediastoreError as error:
+            response = problem_response(error)
+            if isinstance(error, UnsupportedTusVersion):
+                response.headers["Tus-Version"] = VERSION
+            if "offset" in error.members:
+                response.headers["Upload-Offset"] = str(error.members["offset"])
+        response.headers["Tus-Resumable"] = VERSION
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return marked
+
+
+async def options(request: web.Request) -> web.Response:
+    """Requests: OPTIONS. What this server can; no key needed."""
+    return web.Response(
+        status=204,
+        headers={
+            "Tus-Resumable": VERSION,
+            "Tus-Version": VERSION,
+            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Checksum-Algorithm": ",".join(TUS_ALGORITHMS),
+            "Tus-Max-Size": str(request.app[SETTINGS].uploads.size_max_bytes),
+        },
+    )
