@@ -81,6 +81,18 @@ async def test_the_largest_holders_are_asked_to_let_go() -> None:
     assert budget.in_use_bytes == 70
 
 
+def test_what_changes_hands_is_counted_once() -> None:
+    budget = MemoryBudget(100)
+    giver, taker = Reservation(budget, 1), Reservation(budget, 1)
+    assert giver.try_grow(60)
+    taker.take_from(giver, 50)
+    assert (giver.held_bytes, taker.held_bytes, budget.in_use_bytes) == (10, 50, 60)
+    giver.close()
+    assert budget.in_use_bytes == 50
+    taker.close()
+    assert budget.in_use_bytes == 0
+
+
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40))
 def test_never_over_the_limit_and_nothing_left_over(steps: list[tuple[int, bool]]) -> None:
     async def scenario() -> None:
