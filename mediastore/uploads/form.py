@@ -9,10 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
-from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.app_keys import AUTHENTICATOR, CLOCK, SETTINGS
 from mediastore.errors import BadForm, MediastoreError
 from mediastore.objects.document import object_document
 from mediastore.problems import problem_document
+from mediastore.public_urls import client_address, public_base
+from mediastore.uploads.body import BodyReader
 from mediastore.uploads.expect import go_on
 from mediastore.uploads.form_fields import FormFields
 from mediastore.uploads.form_files import FormFiles
@@ -34,14 +36,22 @@ async def create(request: web.Request) -> web.Response:
     fields = FormFields(request.query, metadata_max_bytes=settings.uploads.metadata_max_bytes)
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
     await go_on(request)
-    async with uploads.reading(tenant.id, request.content) as body:
+    body = BodyReader(request.content, request.app[CLOCK], settings.http, settings.uploads)
+    with uploads.reading(tenant.id, body):
         form = FormReader(
             body,
             boundary,
             parts_max=settings.uploads.form_parts_max,
             part_max_bytes=settings.uploads.size_max_bytes,
         )
-        files = FormFiles(uploads.parts, tenant.id, fields, form, idempotency_key=key)
+        files = FormFiles(
+            uploads.parts,
+            tenant.id,
+            fields,
+            form,
+            client=client_address(request),
+            idempotency_key=key,
+        )
         try:
             await files.receive()
         except MediastoreError as error:
@@ -70,7 +80,7 @@ def _with_results(
 
 
 def _results(request: web.Request, outcomes: list[FileOutcome]) -> list[dict[str, Any]]:
-    public_url = request.app[SETTINGS].http.public_url
+    public_url = public_base(request)
     results = []
     for outcome in outcomes:
         told: dict[str, Any] = {"field": outcome.field, "filename": outcome.filename}

@@ -37,16 +37,19 @@ class FormFiles:
         fields: FormFields,
         form: FormReader,
         *,
+        client: str | None,
         idempotency_key: str | None,
     ) -> None:
+        """`client`: the address that sends it."""
         self.outcomes: list[FileOutcome] = []
         self._parts = parts
         self._tenant = tenant
+        self._client = client
         self._fields = fields
         self._form = form
         self._key = idempotency_key
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
-        self._small = SmallFiles(parts, tenant, self._memory)
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
+        self._small = SmallFiles(parts, tenant, client, self._memory)
 
     async def receive(self) -> None:
         """Read the form to its end. One file's fault is told in its outcome.
@@ -106,7 +109,7 @@ class FormFiles:
             self.outcomes.pop()
             return
         try:
-            draft = self._draft(outcome, part)
+            draft = self._draft(outcome, part, sum(map(len, pieces)) if whole else None)
         except BadRequest:
             self._memory.shrink(sum(map(len, pieces)))
             raise
@@ -116,13 +119,13 @@ class FormFiles:
         else:
             await self._receive_large(outcome, draft, pieces, part)
 
-    def _draft(self, outcome: FileOutcome, part: FormPart) -> UploadDraft:
+    def _draft(self, outcome: FileOutcome, part: FormPart, size: int | None) -> UploadDraft:
         if self._key is not None:
             # No client can send a key that has a control character: it is no other request's.
             outcome.idempotency_key = f"{self._key}\x1f{len(self.outcomes)}"
         says = self._fields.describe(part)
         return says.draft(
-            self._tenant, "form", length=None, idempotency_key=outcome.idempotency_key
+            self._tenant, "form", length=size, idempotency_key=outcome.idempotency_key
         )
 
     async def _collect(self, part: FormPart) -> list[bytes]:
@@ -164,13 +167,16 @@ class FormFiles:
         self, outcome: FileOutcome, draft: UploadDraft, pieces: Sequence[bytes], part: FormPart
     ) -> None:
         await self._small.begin_storing()  # nothing waits in memory for a body that may be long
-        await self._small.find_made_before([outcome])
+        try:
+            session = await self._session(outcome, draft)
+        except MediastoreError:
+            self._memory.shrink(sum(map(len, pieces)))
+            raise
         part.forgive()
-        if outcome.object is not None:
+        if session is None:
             self._memory.shrink(sum(map(len, pieces)))
             await part.skip()
             return
-        session = Session(self._parts, draft, keeps_broken=False, ends_with_body=True)
         session.adopt(pieces, self._memory)
         received = await session.receive(part)
         if received.end is not BodyEnd.WHOLE:
@@ -179,6 +185,20 @@ class FormFiles:
             raise UploadFinishing
         else:
             outcome.object = received.object
+
+    async def _session(self, outcome: FileOutcome, draft: UploadDraft) -> Session | None:
+        """None: an earlier request has made the object."""
+        await self._small.find_made_before([outcome])
+        if outcome.object is not None:
+            return None
+        admission = self._parts.admission
+        return Session(
+            self._parts,
+            await admission.admit(draft, client=self._client),
+            await admission.policy(self._tenant),
+            keeps_broken=False,
+            ends_with_body=True,
+        )
 
     async def _let_go(self) -> None:
         """Store every file that waits, so that its memory comes free."""

@@ -15,6 +15,7 @@ from mediastore.content.hashing import THREAD_WORTH_BYTES
 from mediastore.errors import BadForm, IdempotencyKeyInUse, MediastoreError, TooLarge
 from mediastore.memory import Reservation
 from mediastore.uploads.cutting import named
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.group import WholeBody, store_group
 from mediastore.uploads.parts import UploadParts
 
@@ -40,10 +41,13 @@ class _Waiting:
 class SmallFiles:
     """What waits and what is under way. `failure`: why no more of them should be sent."""
 
-    def __init__(self, parts: UploadParts, tenant: str, memory: Reservation) -> None:
+    def __init__(
+        self, parts: UploadParts, tenant: str, client: str | None, memory: Reservation
+    ) -> None:
         self.failure: MediastoreError | None = None
         self._parts = parts
         self._tenant = tenant
+        self._client = client
         self._memory = memory
         self._group: list[_Waiting] = []
         self._group_bytes = 0
@@ -97,16 +101,34 @@ class SmallFiles:
         if storing is not None:
             await storing
 
+    async def _admitted(self, item: _Waiting) -> WholeBody | None:
+        """The file as its tenant and the app take it; None: they do not, which is its outcome."""
+        admission, body = self._parts.admission, item.body
+        try:
+            draft: UploadDraft = await admission.admit(body.draft, client=self._client)
+            check = ContentCheck(self._parts, await admission.policy(self._tenant))
+            draft = await check.look(draft, body.batch.chunks, ends=True)
+        except MediastoreError as error:
+            item.outcome.error = error
+            return None
+        return WholeBody(draft, body.chunk)
+
     async def _store(self, group: Sequence[_Waiting]) -> None:
         try:
             await self.find_made_before([item.outcome for item in group])
             fresh = [item for item in group if item.outcome.object is None]
-            made = await store_group(self._parts, [item.body for item in fresh])
-            for item, result in zip(fresh, made, strict=True):
+            bodies = await asyncio.gather(*(self._admitted(item) for item in fresh))
+            good = [
+                (item.outcome, body)
+                for item, body in zip(fresh, bodies, strict=True)
+                if body is not None
+            ]
+            made = await store_group(self._parts, [body for _, body in good])
+            for (outcome, _), result in zip(good, made, strict=True):
                 if isinstance(result, Object):
-                    item.outcome.object = result
+                    outcome.object = result
                 else:
-                    item.outcome.error = result
+                    outcome.error = result
             outcomes = [item.outcome for item in fresh]
             await self.find_made_before([each for each in outcomes if _key_is_in_use(each)])
         except MediastoreError as error:

@@ -106,7 +106,7 @@ async def _store_together(
         upload,
         _bodies(group),
         [new_generation() for _ in group],
-        expires_seconds=parts.settings.uploads.expires_seconds,
+        expires_seconds=upload.expires_seconds,
     )
     for linked in begun.linked.values():
         parts.metrics.dedup_blob_hits.inc()
@@ -127,11 +127,12 @@ async def _put_and_finish(
     parts: UploadParts, upload: Upload, rest: Sequence[WholeBody], begun: list[IntentChunk]
 ) -> dict[UUID, Object]:
     chunks = tuple(body.chunk for body in rest if body.chunk is not None)
-    batch = Batch(chunks, PUTS_AT_ONCE_MAX)
-    expires_seconds = parts.settings.uploads.expires_seconds
+    batch = Batch(chunks, puts_at_once_max=PUTS_AT_ONCE_MAX)
 
     async def intent() -> list[IntentChunk]:
-        return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
+        return await intend(
+            parts.catalog, upload, batch.rows(), expires_seconds=upload.expires_seconds
+        )
 
     async def finish(chunks: Sequence[CommitChunk]) -> dict[UUID, Object]:
         return await finish_bodies(

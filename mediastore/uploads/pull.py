@@ -28,6 +28,7 @@ from mediastore.errors import (
     UploadFinishing,
 )
 from mediastore.objects.fields import read_json_object
+from mediastore.public_urls import client_address
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.expect import go_on
@@ -152,12 +153,13 @@ async def _pull(
     settings, clock, uploads = request.app[SETTINGS], request.app[CLOCK], request.app[UPLOADS]
     deadline = clock.monotonic() + settings.pull.duration_max_seconds
     stream = await source.open()
-    draft = wanted.draft(
+    said = wanted.draft(
         tenant,
         source,
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
         idempotency_key=key,
     )
+    draft = await uploads.admit(said, client=client_address(request))
     body = PullReader(source, stream, clock, settings, deadline=deadline)
     try:
         return await _received(uploads, draft, body)
@@ -166,8 +168,14 @@ async def _pull(
 
 
 async def _received(uploads: Uploads, draft: UploadDraft, body: PullReader) -> Object:
-    session = Session(uploads.parts, draft, keeps_broken=False, ends_with_body=True)
-    with uploads.watching((draft.tenant, draft.id), body):
+    session = Session(
+        uploads.parts,
+        draft,
+        await uploads.parts.admission.policy(draft.tenant),
+        keeps_broken=False,
+        ends_with_body=True,
+    )
+    with uploads.reading(draft.tenant, body):
         received = await session.receive(body)
     if received.object is not None:
         return received.object

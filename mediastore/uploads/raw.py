@@ -13,6 +13,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
 from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
+from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
 from mediastore.uploads.expect import go_on
 from mediastore.uploads.keys import UPLOADS
@@ -33,11 +34,16 @@ async def create(request: web.Request) -> web.Response:
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
-    # In one request the body is the whole content.
-    digests = [repr_digest(request), content_digest(request)]
 
     async def made() -> Object:
-        draft = says.draft(tenant.id, "raw", length=length, idempotency_key=key, digests=digests)
+        said = says.draft(
+            tenant.id,
+            "raw",
+            length=length,
+            idempotency_key=key,
+            digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
+        )
+        draft = await uploads.admit(said, client=client_address(request))
         await go_on(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
         if standing.object is None:
@@ -65,7 +71,7 @@ async def answer_once(
 
 
 def _answer(request: web.Request, made: Object, *, status: int) -> web.Response:
-    document = object_document(made, public_url=request.app[SETTINGS].http.public_url)
+    document = object_document(made, public_url=public_base(request))
     return web.json_response(
         document, status=status, headers={"Location": document["links"]["self"]}
     )

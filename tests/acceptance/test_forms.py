@@ -15,7 +15,8 @@ from tests.acceptance.client import Unreachable
 from tests.acceptance.conftest import MakeServer
 from tests.acceptance.content import MIB, content
 from tests.acceptance.server import Server
-from tests.acceptance.test_clients import curl, write
+from tests.acceptance.test_clients import curl
+from tests.acceptance.uploaders import write
 
 
 def form(files: Sequence[bytes], boundary: str) -> bytes:
