@@ -86,9 +86,9 @@ class Session:
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
-        """The body begins with `pieces`, which were read before and are held in `memory`."""
-        size = sum(map(len, pieces))
-        self._received += size
+        """A new body begins with `pieces`, read before, held in `memory`. Raises TooLarge."""
+        self._received = size = sum(map(len, pieces))
+        self._policy.check_length(size)
         self._memory.take_from(memory, size)
         for piece in pieces:
             self._cutter.feed(piece)
