@@ -1,7 +1,8 @@
 -- Small bodies of one request, stored together: two transactions for all of them. Each is whole in memory and has one
 -- chunk at most, so its blob and its chunk have the same hash.
 -- Order of row locks: upload, blobs by hash, chunks by hash, idempotency keys, over all of the group (see
--- 0002_pre_upload_functions.sql, also for why planner options are set).
+-- 0002_pre_upload_functions.sql, also for why planner options are set). Only upload_commit_and_finish_v1 takes a blob
+-- that is new after its chunk: if it and a group meet over the same new content, one of the two is tried again.
 
 -- The manifest of a body that has one chunk at most.
 CREATE FUNCTION body_entries_v1(p_blob bytea, p_size integer) RETURNS bytea

@@ -200,12 +200,9 @@ async def test_groups_with_the_same_bodies_in_any_order_wait_for_each_other_with
         contents = [b"%d.%d" % (turn, number) for number in range(40)]
         orders = [shuffled(contents) for _ in range(4)]
         groups = [(bodies, *await begun(acme, bodies)) for bodies in orders]
-        alone = [made(acme, data) for data in random.sample(contents, 4)]
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
                 tasks.create_task(finish(group))
             for _ in range(4):
                 tasks.create_task(begun(acme, shuffled(contents)))
-            for each in alone:
-                tasks.create_task(each)
     await assert_references_exact(connection)
