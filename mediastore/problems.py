@@ -43,14 +43,12 @@ _REASONS = {ChecksumMismatch.status: "Checksum Mismatch"}  # of statuses that HT
 # answer instead of a reset; more than this is not worth the wait and the connection is closed after
 # the answer.
 UNREAD_BODY_MAX_BYTES = 256 * 1024
-AWAITS_CONTINUE = web.RequestKey("awaits_continue", bool)
-"""Set while a client waits for `100 Continue` (uploads/expect.py)."""
 
 
 def problem_document(error: MediastoreError) -> dict[str, Any]:
     """The members of RFC 9457, `code`, and what the occurrence adds."""
     return {
-        "type": TYPE_BASE + error.code,
+        "type": error.type_uri or TYPE_BASE + error.code,
         "title": type(error).message(),
         "status": error.status,
         "code": error.code,
@@ -126,12 +124,7 @@ def _from_aiohttp(error: web.HTTPException) -> web.Response:
 
 
 def _close_after_large_body(request: web.Request, response: web.StreamResponse) -> None:
-    """Keep the connection only when the rest of the body is short enough to be read and dropped.
-
-    A client that still waits for its 100 may send the body or not: nobody can tell what comes next.
-    """
-    if request.get(AWAITS_CONTINUE):
-        response.force_close()
+    """Keep the connection only when the rest of the body is short enough to be read and dropped."""
     if not request.can_read_body or request.content.is_eof():
         return
     length = request.content_length

@@ -19,6 +19,7 @@ from pydantic_settings import (
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
+from mediastore.pull_section import PullSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -32,7 +33,6 @@ from mediastore.sections import (
     DeliverySettings,
     LogSettings,
     MemorySettings,
-    PullSettings,
     Section,
     UploadSettings,
 )

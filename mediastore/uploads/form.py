@@ -10,16 +10,17 @@ from typing import Any
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, CLOCK, SETTINGS
-from mediastore.errors import BadForm, MediastoreError
+from mediastore.errors import MediastoreError
 from mediastore.objects.document import object_document
 from mediastore.problems import problem_document
 from mediastore.public_urls import client_address, public_base
+from mediastore.request_errors import BadForm
 from mediastore.uploads.body import BodyReader
-from mediastore.uploads.expect import go_on
 from mediastore.uploads.form_fields import FormFields
 from mediastore.uploads.form_files import FormFiles
 from mediastore.uploads.form_parts import FormReader, boundary_of
 from mediastore.uploads.form_small import FileOutcome
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key
 
@@ -35,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     boundary = boundary_of(request.headers["Content-Type"])
     fields = FormFields(request.query, metadata_max_bytes=settings.uploads.metadata_max_bytes)
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
-    await go_on(request)
+    want_body(request)
     body = BodyReader(request.content, request.app[CLOCK], settings.http, settings.uploads)
     with uploads.reading(tenant.id, body):
         form = FormReader(

@@ -8,7 +8,8 @@ believe it was heeded.
 
 from multidict import MultiDict, MultiMapping
 
-from mediastore.errors import BadForm, BadRequest, TooLarge
+from mediastore.errors import BadRequest, TooLarge
+from mediastore.request_errors import BadForm
 from mediastore.uploads.form_parts import FormPart
 from mediastore.uploads.metadata import CONTENT_TYPE_DEFAULT, Description, from_query
 

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 from multipart import parse_options_header as parse_header
 
-from mediastore.errors import BadForm, TooLarge
+from mediastore.errors import TooLarge
+from mediastore.request_errors import BadForm
 from mediastore.uploads.body import Body, BodyEnd
 
 HEADER_MAX_BYTES = 8 * 1024

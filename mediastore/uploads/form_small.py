@@ -12,8 +12,9 @@ from mediastore.catalog.bodies import find_by_idempotency_keys
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
 from mediastore.content.hashing import THREAD_WORTH_BYTES
-from mediastore.errors import BadForm, IdempotencyKeyInUse, MediastoreError, TooLarge
+from mediastore.errors import IdempotencyKeyInUse, MediastoreError, TooLarge
 from mediastore.memory import Reservation
+from mediastore.request_errors import BadForm
 from mediastore.uploads.cutting import named
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.group import WholeBody, store_group

@@ -19,19 +19,13 @@ from multidict import MultiDict
 from mediastore.app_keys import AUTHENTICATOR, CLOCK, SETTINGS
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
-from mediastore.errors import (
-    BadRequest,
-    Overloaded,
-    ShuttingDown,
-    SourceFailed,
-    SourceRefused,
-    UploadFinishing,
-)
+from mediastore.errors import BadRequest, Overloaded, ShuttingDown, UploadFinishing
 from mediastore.objects.fields import read_json_object
 from mediastore.public_urls import client_address
+from mediastore.request_errors import SourceFailed, SourceRefused
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
-from mediastore.uploads.expect import go_on
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
 from mediastore.uploads.pull_body import PullReader
@@ -132,7 +126,7 @@ async def create(request: web.Request) -> web.Response:
     if request.query:
         raise BadRequest("a pull takes no query: everything is in its JSON")
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
-    await go_on(request)
+    want_body(request)
     wanted = read_wanted(
         await read_json_object(request, body_max_bytes=settings.http.json_body_max_bytes)
     )

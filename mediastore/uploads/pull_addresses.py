@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from aiohttp import AddrInfoType
 from yarl import URL
 
-from mediastore.errors import SourceRefused
+from mediastore.request_errors import SourceRefused
 from mediastore.settings import PullSettings
 
 URL_LENGTH_MAX = 4096

@@ -9,7 +9,8 @@ import asyncio
 from aiohttp import StreamReader
 
 from mediastore.clock import Clock
-from mediastore.errors import SourceFailed, TooLarge
+from mediastore.errors import TooLarge
+from mediastore.request_errors import SourceFailed
 from mediastore.settings import Settings
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.pull_source import Source

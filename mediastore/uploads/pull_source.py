@@ -17,7 +17,8 @@ from aiohttp import ClientResponse, StreamReader
 from yarl import URL
 
 from mediastore.clock import Clock
-from mediastore.errors import SourceFailed, SourceRefused, TooLarge
+from mediastore.errors import TooLarge
+from mediastore.request_errors import SourceFailed, SourceRefused
 from mediastore.settings import KIB, PullSettings
 from mediastore.uploads.pull_addresses import PublicSockets, checked_url
 

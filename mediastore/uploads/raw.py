@@ -15,7 +15,7 @@ from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
 from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
-from mediastore.uploads.expect import go_on
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
 
@@ -44,7 +44,7 @@ async def create(request: web.Request) -> web.Response:
             digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
         )
         draft = await uploads.admit(said, client=client_address(request))
-        await go_on(request)
+        want_body(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
         if standing.object is None:
             raise UploadFinishing

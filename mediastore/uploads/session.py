@@ -9,40 +9,30 @@ client it lets go when others need the room.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, create_upload
 from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import ChecksumMismatch, TooLarge
+from mediastore.errors import ChecksumMismatch
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import Body, BodyEnd
 from mediastore.uploads.body_check import BodyCheck
+from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
 from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.policy import UploadPolicy
+from mediastore.uploads.received import Received
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What became of a request's body: how it ended, where the upload stands, the object if it is
-    finished.
-    """
-
-    end: BodyEnd
-    offset: int
-    upload: Upload | None
-    object: Object | None
 
 
 class Session:
@@ -57,9 +47,12 @@ class Session:
         keeps_broken: bool,
         ends_with_body: bool,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> None:
         """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
-        `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        `ends_with_body`: the body's end is the upload's end. `acknowledged` is told each offset
+        that was committed while more of the body comes.
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
@@ -68,9 +61,11 @@ class Session:
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
-        self._ends_with_body = ends_with_body
-        self._length = subject.length
+        self._bounds = Bounds.of(
+            subject, policy.size_max_bytes, body_max_bytes, ends_with_body=ends_with_body
+        )
         self._received = 0 if self.upload is None else self.upload.offset
+        self._acknowledged = acknowledged
         self._cutter = Cutter(parts.settings.chunking)
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
@@ -88,7 +83,7 @@ class Session:
     def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
         """A new body begins with `pieces`, read before, held in `memory`. Raises TooLarge."""
         self._received = size = sum(map(len, pieces))
-        self._policy.check_length(size)
+        self._bounds.check(size)
         self._memory.take_from(memory, size)
         for piece in pieces:
             self._cutter.feed(piece)
@@ -132,9 +127,7 @@ class Session:
     async def _admit(self, piece: bytes, body: Body) -> None:
         """Take a piece in, making room for it first."""
         self._received += len(piece)
-        if self._length is not None and self._received > self._length:
-            raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        self._policy.check_length(self._received)
+        self._bounds.check(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
             if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
@@ -171,7 +164,7 @@ class Session:
         self._fill(await self._cutter.flush())
         await self._settle()
         await self._verify()
-        if not (self._received == self._length or self._ends_with_body):
+        if not self._bounds.is_whole(self._received, end):
             await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
@@ -254,6 +247,8 @@ class Session:
         expires_at = upload.pushed_expiry(self._parts.clock.now())
         self.upload = replace(upload, offset=offset, expires_at=expires_at)
         self._memory.shrink(batch.size)
+        if self._acknowledged is not None and offset > upload.offset:
+            self._acknowledged(offset)
 
     async def _look_at_content(self, *, ends: bool) -> None:
         """Before the first bytes are stored: are they what was declared?"""

@@ -71,10 +71,3 @@ async def test_a_repeated_request_need_not_send_its_body_again(service: Service)
     )
     assert (await asked(service, *lines)).startswith(CONTINUE)
     assert (await asked(service, *lines)).startswith(b"HTTP/1.1 200 ")
-
-
-async def test_another_expectation_is_refused(service: Service) -> None:
-    answer = await service.client.post(
-        "/v1/objects", data=b"x", headers={**service.bearer, "Expect": "a-miracle"}
-    )
-    assert (answer.status, (await answer.json())["code"]) == (417, "expectation_failed")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mediastore.errors import BadForm, TooLarge
+from mediastore.errors import TooLarge
+from mediastore.request_errors import BadForm
 from mediastore.uploads.body import BodyEnd
 from mediastore.uploads.form_parts import OUTSIDE_MAX_BYTES, FormReader, boundary_of
 

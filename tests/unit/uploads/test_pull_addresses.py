@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediastore.errors import SourceRefused
+from mediastore.request_errors import SourceRefused
 from mediastore.settings import PullSettings
 from mediastore.uploads.pull_addresses import PublicSockets, checked_url, is_public
 
