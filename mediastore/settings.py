@@ -17,6 +17,8 @@ from pydantic_settings import (
 )
 
 from mediastore.errors import BadSettings
+from mediastore.hook_sections import EventsSettings, HooksSettings
+from mediastore.http_sections import CorsSettings, HttpSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -28,7 +30,6 @@ from mediastore.sections import (
     ChunkStoreSettings,
     CollectionSettings,
     DeliverySettings,
-    HttpSettings,
     LogSettings,
     MemorySettings,
     Section,
@@ -45,7 +46,10 @@ __all__ = [
     "ChunkStoreSettings",
     "ChunkingSettings",
     "CollectionSettings",
+    "CorsSettings",
     "DeliverySettings",
+    "EventsSettings",
+    "HooksSettings",
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
@@ -64,12 +68,15 @@ class Settings(BaseSettings):
     )
 
     http: HttpSettings = HttpSettings()
+    cors: CorsSettings = CorsSettings()
     catalog: CatalogSettings = CatalogSettings()
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     uploads: UploadSettings = UploadSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
+    hooks: HooksSettings = HooksSettings()
+    events: EventsSettings = EventsSettings()
     collection: CollectionSettings = CollectionSettings()
     log: LogSettings = LogSettings()
 
@@ -79,6 +86,14 @@ class Settings(BaseSettings):
         if self.memory.budget_bytes < need:
             raise ValueError(
                 f"memory.budget_bytes must be at least {need}: two batches and two chunks"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_outlive_deliveries(self) -> Self:
+        if self.events.claim_timeout_seconds < 2 * self.events.timeout_seconds:
+            raise ValueError(
+                "events.claim_timeout_seconds must be at least twice events.timeout_seconds"
             )
         return self
 

@@ -39,6 +39,7 @@ class RunCounts:
     """What a run has done."""
 
     expired_uploads: int = 0
+    expired_bytes: int = 0
     purged_objects: int = 0
     removed_blobs: int = 0
     released_references: int = 0
@@ -150,8 +151,8 @@ class Collector:
                 return
 
     async def _expire(self) -> int:
-        uploads, _ = await collection.expire_uploads(self._catalog, BATCH_ROWS)
-        self.counts = self.counts.plus(expired_uploads=uploads)
+        uploads, size = await collection.expire_uploads(self._catalog, BATCH_ROWS)
+        self.counts = self.counts.plus(expired_uploads=uploads, expired_bytes=size)
         return uploads
 
     async def _purge(self) -> int:
@@ -216,6 +217,7 @@ class Collector:
             window_seconds=self._delays.window_seconds,
             recounts_seconds=RECOUNTS_KEPT_SECONDS,
             runs_seconds=RUNS_KEPT_SECONDS,
+            events_seconds=self._settings.events_kept_seconds,
             limit=BATCH_ROWS,
         )
         self.counts = self.counts.plus(swept_rows=swept)

@@ -151,7 +151,7 @@ async def chunks_total(catalog: Catalog) -> ChunksTotal:
 
 
 async def expire_uploads(catalog: Catalog, limit: int) -> tuple[int, int]:
-    """Drop expired uploads; how many, and their committed bytes."""
+    """Drop expired uploads; how many, and the acknowledged bytes that never became an object."""
     row = _one(await catalog.fetch_row("uploads_expire", limit))
     return row["uploads"], row["bytes"]
 
@@ -252,7 +252,13 @@ async def reclaimed_since(catalog: Catalog, seconds: int) -> tuple[int, int]:
 
 
 async def sweep(
-    catalog: Catalog, *, window_seconds: int, recounts_seconds: int, runs_seconds: int, limit: int
+    catalog: Catalog,
+    *,
+    window_seconds: int,
+    recounts_seconds: int,
+    runs_seconds: int,
+    events_seconds: int,
+    limit: int,
 ) -> int:
     """Drop up to `limit` each of the tombstones, keys and records that are past their use."""
     swept: list[Any] = [
@@ -260,5 +266,6 @@ async def sweep(
         await catalog.fetch_value("idempotency_keys_sweep", limit),
         await catalog.fetch_value("recounts_sweep", recounts_seconds),
         await catalog.fetch_value("runs_sweep", runs_seconds, limit),
+        await catalog.fetch_value("events_sweep", events_seconds, limit),
     ]
     return sum(swept)

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +22,10 @@ from mediastore.catalog.digests import (
 )
 from mediastore.catalog.objects import Object, object_from_row
 from mediastore.catalog.pool import Catalog
-from mediastore.settings import ChunkingSettings
+from mediastore.settings import DAY_SECONDS, ChunkingSettings
 
 EPOCH_BITS = 62
+EXPIRES_SECONDS_DEFAULT = 7 * DAY_SECONDS  # the column's
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,14 @@ class Upload:
     expires_at: datetime
     declared_digests: Mapping[str, bytes] = field(default_factory=dict)
     tus_metadata: str | None = None
+    expires_seconds: int = EXPIRES_SECONDS_DEFAULT
+    expiry_fixed: bool = False
+
+    def pushed_expiry(self, now: datetime) -> datetime:
+        """When it expires, if work is done on it now."""
+        return (
+            self.expires_at if self.expiry_fixed else now + timedelta(seconds=self.expires_seconds)
+        )
 
     @property
     def whole(self) -> bool:
@@ -69,6 +78,8 @@ class UploadDraft:
     idempotency_key: str | None = None
     declared_digests: Mapping[str, bytes] = field(default_factory=dict)
     tus_metadata: str | None = None
+    expires_seconds: int = EXPIRES_SECONDS_DEFAULT
+    expiry_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +131,17 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["expires_at"],
         unpack_digests(row["declared_digests"]),
         row["tus_metadata"],
+        row["expires_seconds"],
+        row["expiry_fixed"],
     )
 
 
-async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds: int) -> Upload:
+async def create_upload(
+    catalog: Catalog, draft: UploadDraft, *, expires_seconds: int, writer: int | None = None
+) -> Upload:
+    """Write an upload's row. `writer`: the replica whose request goes on to write, if others may
+    know of the upload by then.
+    """
     row = await catalog.fetch_row(
         "upload_create",
         draft.id,
@@ -139,20 +157,10 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         expires_seconds,
         pack_digests(draft.declared_digests),
         draft.tus_metadata,
+        writer,
+        draft.expiry_fixed,
     )
     return upload_from_row(row)
-
-
-async def take_upload(
-    catalog: Catalog, tenant: str, id_: UUID, *, expected_offset: int | None = None
-) -> Upload | None:
-    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is
-    none.
-
-    Raises OffsetMismatch (member `offset`), taking nothing.
-    """
-    row = await catalog.fetch_row("upload_take", tenant, id_, new_epoch(), expected_offset)
-    return None if row is None else upload_from_row(row)
 
 
 async def get_upload(catalog: Catalog, tenant: str, id_: UUID) -> Upload | None:
@@ -200,13 +208,15 @@ async def commit(
     *,
     finishing: bool,
     expires_seconds: int,
+    last: bool = False,
 ) -> int:
-    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset.
+    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset. `last`: its
+    request writes no more.
 
     Raises what `intend` raises, and ChunkChanged: intend the batch again.
     """
     offset: int = await catalog.fetch_value(
-        "upload_commit",
+        "upload_commit_last" if last else "upload_commit",
         upload.id,
         upload.epoch,
         upload.offset,
@@ -251,9 +261,19 @@ async def commit_and_finish(
     return object_from_row(row)
 
 
-async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
-    """Drop an upload and give its references up. False: there is none."""
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
+async def terminate_upload(
+    catalog: Catalog, tenant: str, id_: UUID, *, told: bool = False
+) -> int | None:
+    """Drop an upload and give its references up; how many acknowledged bytes it had. None: there
+    is none. `told`: with an event to its tenant.
+    """
+    dropped: int | None = await catalog.fetch_value("upload_terminate", tenant, id_, told)
+    return dropped
+
+
+async def correct_content_type(catalog: Catalog, upload: Upload, content_type: str) -> None:
+    """Change what an open upload is; without effect when another writer has taken it over."""
+    await catalog.execute("upload_correct_type", upload.id, upload.epoch, content_type)
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

@@ -172,6 +172,6 @@ class Finisher:
                 await touch_finishing(
                     self._catalog,
                     upload,
-                    expires_seconds=self._settings.uploads.expires_seconds,
+                    expires_seconds=upload.expires_seconds,
                 )
             await self._clock.sleep(TOUCH_SECONDS)

@@ -14,6 +14,7 @@ from mediastore.errors import MediastoreError
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.running_hash import RunningHashes
@@ -32,6 +33,7 @@ class UploadParts:
     batches: BatchStore
     hashes: RunningHashes
     finisher: Finisher
+    admission: Admission
 
     def finished(self, made: Object) -> Object:
         """Count a finished upload."""
@@ -42,8 +44,10 @@ class UploadParts:
     async def drop(self, upload: Upload) -> None:
         """Give up an upload that nobody can resume; its references are released."""
         self.hashes.forget(upload.id)
-        if await terminate_upload(self.catalog, upload.tenant, upload.id):
-            self.metrics.uploads_terminated.inc()
+        dropped_bytes = await terminate_upload(self.catalog, upload.tenant, upload.id)
+        if dropped_bytes is not None:
+            self.metrics.uploads_abandoned.inc()
+            self.metrics.abandoned_bytes.inc(dropped_bytes)
 
     async def drop_quietly(self, upload: Upload) -> None:
         """`drop` after a failure: if this fails as well, the upload expires by itself."""

@@ -5,9 +5,21 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import raw, tus
+from mediastore.access.peek_tokens import PeekTokens
+from mediastore.app_keys import (
+    AUTHENTICATOR,
+    CATALOG,
+    CHUNK_STORE,
+    CLOCK,
+    MEMORY,
+    METRICS,
+    SETTINGS,
+)
+from mediastore.hooks.posting import open_poster
+from mediastore.uploads import peek, raw, tus
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
@@ -22,10 +34,11 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/v1/uploads", tus.create)
     resource = app.router.add_resource("/v1/uploads/{id}")
     resource.add_route("OPTIONS", tus.options)
-    resource.add_route("HEAD", tus.head)
+    resource.add_route("HEAD", peek.or_peek(tus.head))
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
     resource.add_route("POST", tus.post)
+    app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
     app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
@@ -34,23 +47,32 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
     finisher = Finisher(catalog, store, memory, settings, app[CLOCK])
-    app[UPLOADS] = Uploads(
-        UploadParts(
-            settings=settings,
-            clock=app[CLOCK],
-            catalog=catalog,
-            store=store,
-            memory=memory,
-            metrics=metrics,
-            batches=BatchStore(catalog, store, metrics),
-            hashes=RunningHashes(settings.uploads.takeover_hashers_max),
-            finisher=finisher,
+    async with open_poster(app[CLOCK]) as poster:
+        hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
+        app[UPLOADS] = Uploads(
+            UploadParts(
+                settings=settings,
+                clock=app[CLOCK],
+                catalog=catalog,
+                store=store,
+                memory=memory,
+                metrics=metrics,
+                batches=BatchStore(catalog, store, metrics),
+                hashes=RunningHashes(settings.uploads.takeover_hashers_max),
+                finisher=finisher,
+                admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
+            )
         )
-    )
-    sweeping = asyncio.create_task(finisher.sweep())
-    yield
-    sweeping.cancel()
-    await finisher.close()
+        app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
+        sweeping = asyncio.create_task(finisher.sweep())
+        listening = asyncio.create_task(app[UPLOADS].replicas.run())
+        counting = asyncio.create_task(app[UPLOADS].open.run())
+        yield
+        sweeping.cancel()
+        for task in (listening, counting):
+            task.cancel()
+        await asyncio.gather(listening, counting, return_exceptions=True)
+        await finisher.close()
 
 
 async def _stop(app: web.Application) -> None:

@@ -80,12 +80,12 @@ async def catch_up(
         for chunk in chunks:
             await memory.acquire(chunk.size, timeout_seconds=wait_seconds)
             try:
-                await update_hash(hasher, await _read_back(catalog, store, chunk))
+                await update_hash(hasher, await read_back(catalog, store, chunk))
             finally:
                 memory.release(chunk.size)
 
 
-async def _read_back(catalog: Catalog, store: ChunkStore, chunk: StoredChunk) -> bytes:
+async def read_back(catalog: Catalog, store: ChunkStore, chunk: StoredChunk) -> bytes:
     """A stored chunk's bytes, verified. A copy that is bad twice is marked: unmarked it would stay
     a dedup hit (INV-2), and no upload of the same bytes could ever heal it.
     """

@@ -1,12 +1,10 @@
 """Uploads as the front ends see them: begin, resume, look, drop.
 
-Owns who writes to an upload inside this process: a request that takes an upload over ends the older
-request's body at once. Between processes only the epoch decides (INV-8).
+A request that takes an upload over ends the older request's body at once, in this process
+(bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,13 +12,14 @@ from aiohttp import StreamReader, web
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.taking import end_writer
 from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
     create_upload,
     find_by_idempotency_key,
-    take_upload,
+    get_upload,
     terminate_upload,
 )
 from mediastore.errors import (
@@ -31,15 +30,22 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
+    TypeMismatch,
+    TypeNotAllowed,
     UploadTaken,
 )
+from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
+from mediastore.uploads.bodies import Bodies, Key
 from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
+from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
 
-HAND_OVER_SECONDS = 5.0  # a batch is stored in less, unless the store is slow
+_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +71,46 @@ class Standing:
 
 
 class Uploads:
-    """The uploads of this process. Bodies are found by tenant and id: nobody ends another's."""
+    """The uploads of this process."""
 
     def __init__(self, parts: UploadParts) -> None:
         self.parts = parts
-        self._bodies: dict[tuple[str, UUID], BodyReader] = {}
+        self._bodies = Bodies(parts.metrics.uploads_taken_over)
+        self.replicas = Replicas(parts.catalog, parts.settings, parts.clock, self._bodies)
+        self.open = OpenUploads(parts.catalog, parts.settings, parts.clock)
         self._stopping = False
 
     async def stop(self, _app: web.Application | None = None) -> None:
         """End every body that is being read; its session commits what it holds."""
         self._stopping = True
-        for body in list(self._bodies.values()):
-            body.interrupt(BodyEnd.STOPPED)
+        self._bodies.stop()
 
-    async def begin(self, draft: UploadDraft) -> Standing:
-        """A new upload without a body; one of no bytes is finished at once."""
+    async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
+        """Between parsing and creating: the tenant's policy, and the app's word (admission.py).
+
+        Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
+        """
+        return await self.parts.admission.admit(draft, client=client)
+
+    async def begin(self, draft: AdmittedDraft, *, writes: bool = False) -> Standing:
+        """A new upload without a body; one of no bytes is finished at once. `writes`: the client is
+        told of it now, and this request goes on to `append`.
+
+        Raises TooManyUploads.
+        """
+        self.open.admit(draft.tenant)
         upload = await create_upload(
-            self.parts.catalog, draft, expires_seconds=self.parts.settings.uploads.expires_seconds
+            self.parts.catalog,
+            draft,
+            expires_seconds=draft.expires_seconds,
+            writer=self.replicas.id if writes else None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
         return await self._finished_if_whole(upload)
 
     async def receive_new(
         self,
-        draft: UploadDraft,
+        draft: AdmittedDraft,
         stream: StreamReader,
         *,
         ends_with_body: bool,
@@ -97,16 +119,20 @@ class Uploads:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
         Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
-        ChecksumMismatch for a body that has not `body_digests`, and what sessions raise.
+        TooManyUploads, ChecksumMismatch for a body that has not `body_digests`, and what sessions
+        raise.
         """
+        if not ends_with_body:
+            self.open.admit(draft.tenant)
         session = Session(
             self.parts,
             draft,
+            await self.parts.admission.policy(draft.tenant),
             keeps_broken=False,
             ends_with_body=ends_with_body,
             body_digests=body_digests,
         )
-        return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
+        return await self._receive((draft.tenant, draft.id), None, session, stream, kept=False)
 
     async def append(
         self,
@@ -123,11 +149,13 @@ class Uploads:
         session = Session(
             self.parts,
             upload,
+            await self.parts.admission.policy(upload.tenant),
             keeps_broken=True,
             ends_with_body=False,
             body_digests=body_digests,
         )
-        return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+        key = (upload.tenant, upload.id)
+        return await self._receive(key, upload.epoch, session, stream, kept=True)
 
     async def declare_length(self, upload: Upload, length: int) -> Upload:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
@@ -136,34 +164,47 @@ class Uploads:
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
-        Without an expected offset, an older request of this process first stores what it holds:
-        its client is asking where to resume, and a connection that broke silently is the usual
-        reason.
+        Without an expected offset, an older request first stores what it holds, if that takes no
+        longer than `uploads.hand_over_wait_seconds`: its client is asking where to resume, and a
+        connection that broke silently is the usual reason.
 
         A whole upload is finished on the way, a finishing one waited for (a while). Raises
         NotFound, Gone (finished and deleted since), OffsetMismatch, which takes nothing.
         """
         if expected_offset is None:
-            await self._let_older_store((tenant, id_))
-        upload = await take_upload(self.parts.catalog, tenant, id_, expected_offset=expected_offset)
-        if upload is None:
+            older = self._bodies.end_of_upload((tenant, id_))
+            if older is not None:
+                await self.replicas.wait(older.settled)
+        taken = await self.replicas.take(tenant, id_, expected_offset)
+        if taken is None:
             return Standing(None, await self._object(tenant, id_))
+        upload = taken.upload
         if upload.state == "finishing":
             made = await self.parts.finisher.resume(id_)
             if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):
                 made = found
             return Standing(upload, made)
-        self._interrupt((tenant, id_))
+        self._bodies.end_of_epoch(taken.previous_epoch)
         return await self._finished_if_whole(upload)
+
+    async def peek(self, tenant: str, id_: UUID) -> Standing:
+        """Where an upload stands, without taking it. Raises NotFound, Gone."""
+        upload = await get_upload(self.parts.catalog, tenant, id_)
+        if upload is None:
+            return Standing(None, await self._object(tenant, id_))
+        return Standing(upload, None)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
         """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that
         instead.
         """
-        self._interrupt((tenant, id_))
-        if await terminate_upload(self.parts.catalog, tenant, id_):
+        self._bodies.end_of_upload((tenant, id_))
+        await end_writer(self.parts.catalog, tenant, id_, replica=self.replicas.id)
+        dropped_bytes = await terminate_upload(self.parts.catalog, tenant, id_, told=True)
+        if dropped_bytes is not None:
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
+            self.parts.metrics.terminated_bytes.inc(dropped_bytes)
             return
         await self._object(tenant, id_)
         raise Conflict("this upload is finished; delete its object instead")
@@ -174,31 +215,17 @@ class Uploads:
             return None
         return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
 
-    def _interrupt(self, key: tuple[str, UUID]) -> BodyReader | None:
-        """End the older request's body, if one is being read; that body."""
-        older = self._bodies.pop(key, None)
-        if older is not None:
-            self.parts.metrics.uploads_taken_over.inc()
-            older.interrupt(BodyEnd.TAKEN)
-        return older
-
-    async def _let_older_store(self, key: tuple[str, UUID]) -> None:
-        """Wait, for a while, until an older request has stored what it holds."""
-        older = self._interrupt(key)
-        if older is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HAND_OVER_SECONDS):
-                    await older.settled.wait()
-
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole:
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload)
+        check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
+            await check.look(upload, (), ends=True)
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None
             )
-        except BadDigest:
+        except _CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -212,33 +239,23 @@ class Uploads:
         return found
 
     async def _receive(
-        self, key: tuple[str, UUID], session: Session, stream: StreamReader, *, kept: bool
+        self, key: Key, epoch: int | None, session: Session, stream: StreamReader, *, kept: bool
     ) -> Standing:
-        async with self._reading(key, stream) as body:
+        if self._stopping:
+            raise ShuttingDown
+        settings = self.parts.settings
+        body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
+        with self._bodies.reading(key, epoch, body):
             try:
                 received = await session.receive(body)
-            except BadDigest:
+            except NotFound:  # its row was there: a newer request has finished or dropped it
+                raise UploadTaken from None
+            except _CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise
         _refuse_cut_short(received, kept=kept)
         return Standing(received.upload, received.object)
-
-    @asynccontextmanager
-    async def _reading(
-        self, key: tuple[str, UUID], stream: StreamReader
-    ) -> AsyncIterator[BodyReader]:
-        settings = self.parts.settings
-        if self._stopping:
-            raise ShuttingDown
-        body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
-        self._bodies[key] = body
-        try:
-            yield body
-        finally:
-            body.settled.set()
-            if self._bodies.get(key) is body:
-                del self._bodies[key]
 
 
 _LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"

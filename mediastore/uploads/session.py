@@ -23,9 +23,11 @@ from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.body_check import BodyCheck
 from mediastore.uploads.cutting import Cutter, NamedChunk
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
 from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.policy import UploadPolicy
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
@@ -50,6 +52,7 @@ class Session:
         self,
         parts: UploadParts,
         subject: UploadDraft | Upload,
+        policy: UploadPolicy,
         *,
         keeps_broken: bool,
         ends_with_body: bool,
@@ -60,6 +63,8 @@ class Session:
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
+        self._policy = policy
+        self._content = ContentCheck(parts, policy)
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
@@ -78,7 +83,7 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     async def receive(self, body: BodyReader) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
@@ -121,8 +126,7 @@ class Session:
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
             raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        if self._received > self._parts.settings.uploads.size_max_bytes:
-            raise TooLarge("the body goes past the largest size that this service takes")
+        self._policy.check_length(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
             if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
@@ -160,7 +164,7 @@ class Session:
         await self._settle()
         await self._verify()
         if not (self._received == self._length or self._ends_with_body):
-            await self._store_filling()
+            await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
@@ -178,6 +182,7 @@ class Session:
             raise
 
     async def _complete(self) -> Object | None:
+        await self._look_at_content(ends=True)
         batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch)
@@ -197,12 +202,13 @@ class Session:
 
     # Batches on their way
 
-    async def _store_filling(self) -> None:
+    async def _store_filling(self, *, last: bool = False) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
+        await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
-        batch = Batch(tuple(self._filling), self._staged_bytes)
+        batch = Batch(tuple(self._filling), self._staged_bytes, last)
         if batch.chunks or (batch.staged_bytes and not self._check.pending):
             self._filling, self._filling_bytes = [], 0
             if self._check.pending:
@@ -213,9 +219,7 @@ class Session:
         if self._draft is None:
             raise RuntimeError("a session has a draft or an upload")
         self.upload = await create_upload(
-            self._parts.catalog,
-            self._draft,
-            expires_seconds=self._parts.settings.uploads.expires_seconds,
+            self._parts.catalog, self._draft, expires_seconds=self._draft.expires_seconds
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
@@ -232,15 +236,23 @@ class Session:
                 upload,
                 batch,
                 commit,
-                expires_seconds=self._parts.settings.uploads.expires_seconds,
+                expires_seconds=upload.expires_seconds,
             )
             await hashing
         except BaseException:
             self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
-        self.upload = replace(upload, offset=offset)
+        expires_at = upload.pushed_expiry(self._parts.clock.now())
+        self.upload = replace(upload, offset=offset, expires_at=expires_at)
         self._memory.shrink(batch.size)
+
+    async def _look_at_content(self, *, ends: bool) -> None:
+        """Before the first bytes are stored: are they what was declared?"""
+        if self.upload is not None:
+            self.upload = await self._content.look(self.upload, self._filling, ends=ends)
+        elif self._draft is not None:
+            self._draft = await self._content.look(self._draft, self._filling, ends=ends)
 
     def _open_upload(self) -> Upload:
         if self.upload is None:

@@ -20,6 +20,7 @@ from aiohttp.base_protocol import BaseProtocol
 from mediastore_gc.collector import Collector
 from mediastore_gc.safety import CollectionDelays
 
+from mediastore.access.policies import Policies
 from mediastore.catalog import recount as references
 from mediastore.catalog.objects import Object, trash_object
 from mediastore.catalog.pool import open_catalog
@@ -27,10 +28,13 @@ from mediastore.catalog.tenants import create_tenant
 from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.clock import SystemClock
 from mediastore.errors import MediastoreError, NotFound
+from mediastore.hooks.posting import open_poster
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.running_hash import RunningHashes
@@ -76,7 +80,7 @@ class Simulation:
                 self.world.files[made.id] = content
 
     async def _received(self, content: bytes) -> Object | None:
-        planned = draft(len(content))
+        planned = await self.uploads.admit(draft(len(content)), client=None)
         if self.choice.random() < 0.5:
             standing = await self.uploads.receive_new(planned, body(content), ends_with_body=False)
             return standing.object
@@ -197,10 +201,14 @@ async def simulation(
     clock = MovedClock(connection)
     await clock.install()
     store = MemoryChunkStore()
-    async with open_catalog(settings.catalog, SystemClock()) as catalog:
+    async with (
+        open_catalog(settings.catalog, SystemClock()) as catalog,
+        open_poster(SystemClock()) as poster,
+    ):
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
+        hook = BeforeCreate(poster, settings, SystemClock(), metrics)
         parts = UploadParts(
             settings=settings,
             clock=SystemClock(),
@@ -211,6 +219,7 @@ async def simulation(
             batches=BatchStore(stepped, stepped_store, metrics),
             hashes=RunningHashes(100),
             finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock()),
+            admission=Admission(Policies(catalog, SystemClock()), hook, settings.uploads),
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

@@ -1,12 +1,13 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
-                     created_at, touched_at, expires_at, declared_digests, tus_metadata)
+                     created_at, touched_at, expires_at, declared_digests, tus_metadata,
+                     writer, expires_seconds, expiry_fixed)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12, $13)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15)
 RETURNING *;
 
 -- name: upload_take
-SELECT * FROM upload_take_v1($1, $2, $3, $4);
+SELECT (t.standing).*, t.previous_epoch, t.asked FROM upload_take_v2($1, $2, $3, $4, $5, $6, $7) AS t;
 
 -- name: upload_get
 SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clock();
@@ -16,6 +17,9 @@ SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $
 
 -- name: upload_commit
 SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: upload_commit_last
+SELECT upload_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: upload_declare_length
 SELECT upload_declare_length_v1($1, $2, $3, $4);
@@ -27,7 +31,7 @@ SELECT hash, generation, stored, damaged FROM staged_intent_v1($1, $2, $3, $4, $
 SELECT staged_stored_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: staged_commit
-SELECT staged_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+SELECT staged_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: staged_release
 SELECT staged_release_v1($1, $2, $3);
@@ -53,7 +57,16 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_terminate_v1($1, $2);
+SELECT upload_drop_v1($1, $2, $3);
+
+-- name: upload_correct_type
+UPDATE uploads SET content_type = $3 WHERE id = $1 AND epoch = $2;
+
+-- name: upload_end_writer
+SELECT upload_end_writer_v1($1, $2, $3);
+
+-- name: replica_tell
+SELECT replica_tell_v1($1, $2);
 
 -- name: upload_chunks_from
 -- The stored chunks of an upload from an offset on, with their keys.

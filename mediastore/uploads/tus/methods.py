@@ -7,13 +7,14 @@ from aiohttp import web
 
 from mediastore.errors import MethodNotAllowed
 from mediastore.problems import problem_response
+from mediastore.uploads.peek import or_peek
 from mediastore.uploads.tus import creation, resource
 from mediastore.uploads.tus.protocol import Handler, options, speaks_tus
 
 _OF_UPLOADS: Mapping[str, Handler] = {"OPTIONS": options, "POST": creation.create}
 _OF_AN_UPLOAD: Mapping[str, Handler] = {
     "DELETE": resource.delete,
-    "HEAD": resource.head,
+    "HEAD": or_peek(resource.head),
     "OPTIONS": options,
     "PATCH": resource.patch,
 }

@@ -27,6 +27,7 @@ from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.clock import SystemClock
 from mediastore.memory import MemoryBudget
 from mediastore.problems import render_problems
+from mediastore.public_urls import PUBLIC_URLS, PublicUrls
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.keys import UPLOADS
@@ -55,6 +56,16 @@ class Service:
     def uploads(self) -> Uploads:
         return self.app[UPLOADS]
 
+    def app_metric(self, name: str, **labels: str) -> float | None:
+        """A metric's value now."""
+        return self.app[METRICS].registry.get_sample_value(f"mediastore_{name}", labels)
+
+    @property
+    def received_bytes(self) -> float:
+        """Bytes of bodies that it has read."""
+        registry = self.app[METRICS].registry
+        return registry.get_sample_value("mediastore_bytes_received_total") or 0
+
     @property
     def bearer(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.key}"}
@@ -82,9 +93,12 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
     closers: list[Callable[[], Awaitable[object]]] = []
     made: dict[str, str] = {}
 
-    async def starter(kept: MemoryChunkStore | None = None, **sections: object) -> Service:
+    async def starter(
+        kept: MemoryChunkStore | None = None, *, pool_size_max: int = 16, **sections: object
+    ) -> Service:
         sections.setdefault("chunking", SMALL_CHUNKS)
-        settings = load_settings(None, catalog={"dsn": dsn}, **sections)
+        catalog_section = {"dsn": dsn, "pool_size_max": pool_size_max}
+        settings = load_settings(None, catalog=catalog_section, **sections)
         clock = SystemClock()
         context = open_catalog(settings.catalog, clock)
         catalog = await context.__aenter__()
@@ -98,6 +112,7 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
         app[SETTINGS], app[CLOCK], app[CATALOG] = settings, clock, catalog
         app[CHUNK_STORE], app[METRICS] = store, Metrics.create()
         app[MEMORY] = MemoryBudget(settings.memory.budget_bytes)
+        app[PUBLIC_URLS] = PublicUrls(settings.http)
         app[AUTHENTICATOR] = Authenticator(catalog, clock)
         add_routes(app)
         client = TestClient(LastingServer(app))
