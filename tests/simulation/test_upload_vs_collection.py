@@ -216,7 +216,7 @@ async def simulation(
             store=stepped_store,
             memory=memory,
             metrics=metrics,
-            batches=BatchStore(stepped, stepped_store, metrics),
+            batches=BatchStore(stepped_store, metrics),
             hashes=RunningHashes(100),
             finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock()),
             admission=Admission(Policies(catalog, SystemClock()), hook, settings.uploads),
