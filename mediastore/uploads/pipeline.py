@@ -4,16 +4,14 @@ A few of them overlap. Each writes its intent behind those of the batches before
 they PUT, but commits only after them: the offset moves over stored chunks alone, in order. The
 statements of a session follow each other, so each names the offset as it is committed then.
 
-An intent that is written again, because a chunk changed, releases everything behind it. A batch
-whose predecessor's intent is younger than its own has therefore lost its rows, and goes back to its
-intent as well. A batch that fails takes those behind it along, and none before it.
+An intent that is written again, because a chunk changed, releases everything behind its batch. The
+batches behind it find that before they commit, and go back to their intents as well. A batch that
+fails takes those behind it along, and none before it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from mediastore.catalog.staging import intend_staged
@@ -21,25 +19,6 @@ from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, intend
 from mediastore.errors import ChunkChanged
 from mediastore.uploads.batch import Batch, Commit, Result
 from mediastore.uploads.parts import UploadParts
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """Where a batch begins, and which of its session's intents is its latest."""
-
-    start: int
-    intent: int = 0
-    task: "asyncio.Task[Any] | None" = None
-
-    def raise_if_failed(self) -> None:
-        if self.task is not None and self.task.done():
-            self.task.result()
-
-    async def committed(self) -> None:
-        """Wait for its commit, without cancelling it when the waiter is; raises what it raised."""
-        if self.task is not None:
-            await asyncio.wait([self.task])
-            self.task.result()
 
 
 class Pipeline:
@@ -50,9 +29,9 @@ class Pipeline:
         self._parts = parts
         self._upload = upload
         self._end = start
+        self._intended_end = start  # how far the rows in the catalog go
         self._statements = asyncio.Lock()  # fair: intents are written in the order of the batches
-        self._intents = count(1)
-        self._newest = _Place(start)
+        self._newest: asyncio.Task[Any] | None = None
         self._under_way: deque[asyncio.Task[Any]] = deque()
 
     @property
@@ -81,9 +60,8 @@ class Pipeline:
         """Store a batch behind the ones before it. `commit` acknowledges or stages it, when it is
         its turn, and brings `upload` up to date. A batch without chunks is its commit alone.
         """
-        before, self._newest = self._newest, _Place(self._end)
-        task = asyncio.create_task(self._store(batch, self._newest, before, commit))
-        self._newest.task = task
+        task = asyncio.create_task(self._store(batch, self._end, self._newest, commit))
+        self._newest = task
         self._under_way.append(task)
         self._end += batch.size
         return task
@@ -110,24 +88,27 @@ class Pipeline:
         await asyncio.gather(*ended, return_exceptions=True)
 
     async def _oldest(self) -> None:
-        oldest = self._under_way[0]
-        await asyncio.wait([oldest])
-        oldest.result()
-        self._under_way.popleft()
+        await self._under_way[0]
+        del self._under_way[0]
 
     async def _store(
-        self, batch: Batch, place: _Place, before: _Place, commit: Commit[Result]
+        self,
+        batch: Batch,
+        start: int,
+        before: "asyncio.Task[Any] | None",
+        commit: Commit[Result],
     ) -> Result:
         async def intent() -> list[IntentChunk]:
             async with self._statements:
-                before.raise_if_failed()
-                intended = await self._intend(batch, place.start)
-                place.intent = next(self._intents)
-                return intended
+                if self._intended_end >= start:
+                    return await self._intend(batch, start)
+            await _committed(before)  # it has yet to write its intent again, or has failed
+            async with self._statements:
+                return await self._intend(batch, start)
 
         async def commit_in_turn(chunks: Sequence[CommitChunk]) -> Result:
-            await before.committed()
-            if batch.chunks and before.intent > place.intent:
+            await _committed(before)
+            if self._intended_end < start + batch.size:
                 raise ChunkChanged
             async with self._statements:
                 return await commit(chunks)
@@ -139,15 +120,25 @@ class Pipeline:
         )
 
     async def _intend(self, batch: Batch, start: int) -> list[IntentChunk]:
+        """Write an intent; what lies behind the batch is released by it."""
         upload = self._upload()
+        catalog, rows, expires_seconds = self._parts.catalog, batch.rows(), upload.expires_seconds
         if start == upload.offset:
-            return await intend(
-                self._parts.catalog, upload, batch.rows(), expires_seconds=upload.expires_seconds
+            intended = await intend(catalog, upload, rows, expires_seconds=expires_seconds)
+        else:
+            intended = await intend_staged(
+                catalog,
+                upload,
+                rows,
+                staged_bytes=start - upload.offset,
+                expires_seconds=expires_seconds,
             )
-        return await intend_staged(
-            self._parts.catalog,
-            upload,
-            batch.rows(),
-            staged_bytes=start - upload.offset,
-            expires_seconds=upload.expires_seconds,
-        )
+        self._intended_end = start + batch.size
+        return intended
+
+
+async def _committed(before: "asyncio.Task[Any] | None") -> None:
+    """Wait for a batch without cancelling it when the waiter is; raises what it raised."""
+    if before is not None:
+        await asyncio.wait([before])
+        before.result()
