@@ -15,7 +15,8 @@ import structlog
 from mediastore.catalog.finishing import stored_chunks
 from mediastore.catalog.uploads import Upload, UploadDraft, correct_content_type
 from mediastore.content.sniffing import SNIFFED_BYTES, UNKNOWN, contradicts, sniffed_type
-from mediastore.errors import ContentMissing, TypeMismatch
+from mediastore.errors import ContentMissing
+from mediastore.policy_errors import TypeMismatch
 from mediastore.uploads.cutting import NamedChunk
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.policy import UploadPolicy, bare_type

@@ -26,6 +26,7 @@ from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest, ContentDamaged, MediastoreError, Unavailable
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
+from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.running_hash import catch_up
 
@@ -49,12 +50,14 @@ class Finisher:
         memory: MemoryBudget,
         settings: Settings,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._memory = memory
         self._settings = settings
         self._clock = clock
+        self._metrics = metrics
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
         self._places = asyncio.Semaphore(JOBS_MAX)
 
@@ -137,7 +140,9 @@ class Finisher:
                 digests=declared_digests(hasher, upload.declared_digests),
             )
         except BadDigest:
-            await terminate_upload(self._catalog, upload.tenant, upload.id)
+            dropped_bytes = await terminate_upload(self._catalog, upload.tenant, upload.id)
+            if dropped_bytes is not None:
+                self._metrics.upload_abandoned(dropped_bytes)
             raise
         finally:
             # Waited for: a sign of life that lands after the job's end would keep others from it.

@@ -222,7 +222,7 @@ async def simulation(
             metrics=metrics,
             batches=BatchStore(stepped_store, metrics),
             hashes=RunningHashes(100),
-            finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock()),
+            finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock(), metrics),
             admission=Admission(Policies(catalog, SystemClock()), hook, settings.uploads),
         )
         world = World(catalog, store, clock, connection)
