@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 TIMEOUT_SECONDS = 30
 PIECE_BYTES = 16 * 1024
+AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,10 @@ class IetfClient:
                     final = await client._send(
                         "PATCH", path_of(url), said, data[offset:], random, breaks=left > 0
                     )
-                if final.status == 409:  # a request that broke came after the offset was asked for
+                if final.status in (409, 503):
+                    # A request that broke came after the offset was asked for, and moved it, or
+                    # completed the upload, whose object another process makes just now.
+                    await asyncio.sleep(AGAIN_SECONDS)
                     continue
                 assert final.status == 201, final
                 assert self.wire.says_complete(final.headers) is True
