@@ -119,6 +119,13 @@ class UploadSettings(Section):
     batch_max_bytes: int = Field(
         16 * MIB, ge=64 * KIB, description="Bytes of one intent, PUT, commit round of one upload."
     )
+    batches_at_once_max: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Batches of one upload that are stored at once, while the next one fills. "
+        "Memory of one upload is about one batch more than these.",
+    )
     metadata_max_bytes: int = Field(
         8 * KIB, ge=0, description="Largest metadata of an object, as JSON."
     )

@@ -63,7 +63,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 store=store,
                 memory=memory,
                 metrics=metrics,
-                batches=BatchStore(catalog, store, metrics),
+                batches=BatchStore(store, metrics),
                 hashes=RunningHashes(settings.uploads.takeover_hashers_max),
                 finisher=finisher,
                 admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),

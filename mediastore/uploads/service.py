@@ -43,6 +43,7 @@ from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.received import Received
 from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Session
@@ -241,8 +242,9 @@ class Uploads:
         check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
             await check.look(upload, (), ends=True)
+            pipeline = Pipeline(self.parts, lambda: upload, start=upload.offset)
             made = await store_last_batch(
-                self.parts, upload, Batch(()), hasher, idempotency_key=None
+                self.parts, pipeline, Batch(()), hasher, idempotency_key=None
             )
         except CONTENT_REFUSED:
             await self.parts.drop(upload)
