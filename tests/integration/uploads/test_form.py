@@ -383,3 +383,10 @@ async def test_the_answer_is_json(service: Service) -> None:
     )
     assert answer.content_type == "application/json"
     assert json.loads(await answer.read())["results"][0]["field"] == "f"
+
+
+async def test_a_form_is_a_form_although_ios_offers_to_resume_it(service: Service) -> None:
+    resumable = {"Upload-Complete": "?1", "Upload-Draft-Interop-Version": "6"}
+    status, answer = await send(service, encoded(("f", "a", b"x")), **resumable)
+    assert status == 201
+    assert [item["object"]["name"] for item in answer["results"]] == ["a"]
