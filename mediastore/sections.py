@@ -152,6 +152,18 @@ class UploadSettings(Section):
         1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
     )
     rate_window_seconds: float = Field(30, gt=0, description="Window of the minimum rate.")
+    form_parts_max: int = Field(
+        1000, ge=1, description="Parts of one multipart/form-data body, fields and files together."
+    )
+    group_bodies_max: int = Field(
+        128, ge=1, le=1000, description="Small files of a form that are stored together."
+    )
+    group_body_max_bytes: int = Field(
+        1 * MIB,
+        ge=0,
+        description="Largest file that waits for others; one above chunking.size_min_bytes "
+        "never does.",
+    )
     interim_responses: Literal["matching", "on", "off"] = Field(
         "matching",
         description="104 responses of IETF uploads: to clients that send an interop version, to "

@@ -37,6 +37,7 @@ class Batch:
     chunks: tuple[NamedChunk, ...]
     staged_bytes: int = 0
     last: bool = False
+    puts_at_once_max: int = PUTS_AT_ONCE_MAX
 
     @property
     def size(self) -> int:
@@ -93,7 +94,7 @@ class BatchStore:
         if len(missing) == 1:
             await self._put(*missing[0])
         elif missing:
-            await self._put_several(missing)
+            await self._put_several(missing, batch.puts_at_once_max)
         for seen in intended:
             if seen.stored and not seen.damaged:
                 self._metrics.dedup_chunk_hits.inc()
@@ -103,7 +104,9 @@ class BatchStore:
             for seen in intended
         ]
 
-    async def _put_several(self, missing: Sequence[tuple[NamedChunk, IntentChunk]]) -> None:
+    async def _put_several(
+        self, missing: Sequence[tuple[NamedChunk, IntentChunk]], at_once_max: int
+    ) -> None:
         """PUT a few at once: one upload does not take the store's places from all others."""
         rest = iter(missing)
 
@@ -113,7 +116,7 @@ class BatchStore:
 
         try:
             async with asyncio.TaskGroup() as puts:
-                for _ in range(min(len(missing), PUTS_AT_ONCE_MAX)):
+                for _ in range(min(len(missing), at_once_max)):
                     puts.create_task(put_from_rest())
         except ExceptionGroup as failed:
             raise _telling(failed.exceptions) from failed

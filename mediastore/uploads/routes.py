@@ -25,6 +25,7 @@ from mediastore.uploads.ietf import resource as ietf
 from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pull import PULLS, Pulls
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 
@@ -68,6 +69,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
             )
         )
+        app[PULLS] = Pulls(settings, metrics)
         app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
         sweeping = asyncio.create_task(finisher.sweep())
         listening = asyncio.create_task(app[UPLOADS].replicas.run())

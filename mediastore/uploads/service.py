@@ -4,11 +4,13 @@ A request that takes an upload over ends the older request's body at once, in th
 (bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
+from uuid_utils.compat import uuid7
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
@@ -42,8 +44,9 @@ from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pipeline import Pipeline
+from mediastore.uploads.received import Received
 from mediastore.uploads.replicas import Replicas
-from mediastore.uploads.session import Received, Session
+from mediastore.uploads.session import Session
 
 CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
@@ -163,6 +166,16 @@ class Uploads:
         )
         key = (upload.tenant, upload.id)
         return await self._receive(key, upload.epoch, session, stream, kept=True)
+
+    @contextmanager
+    def reading(self, tenant: str, body: BodyReader) -> Iterator[None]:
+        """While inside, a stop of the process ends this body, which is no one upload's that others
+        know of. Raises ShuttingDown.
+        """
+        if self._stopping:
+            raise ShuttingDown
+        with self._bodies.reading((tenant, uuid7()), None, body):
+            yield
 
     async def declare_length(self, upload: Upload, length: int) -> Upload:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""

@@ -9,7 +9,7 @@ client it lets go when others need the room.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object
@@ -18,7 +18,7 @@ from mediastore.content.hashing import BlobHasher
 from mediastore.errors import ChecksumMismatch
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch, Commit
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body import Body, BodyEnd
 from mediastore.uploads.body_check import BodyCheck
 from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
@@ -27,21 +27,10 @@ from mediastore.uploads.ending import store_last_batch, store_whole_body
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.policy import UploadPolicy
+from mediastore.uploads.received import Received
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What became of a request's body: how it ended, where the upload stands, the object if it is
-    finished.
-    """
-
-    end: BodyEnd
-    offset: int
-    upload: Upload | None
-    object: Object | None
 
 
 class Session:
@@ -93,7 +82,15 @@ class Session:
         self._pipeline = Pipeline(parts, self._open_upload, start=self._received)
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
-    async def receive(self, body: BodyReader) -> Received:
+    def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
+        """A new body begins with `pieces`, read before, held in `memory`. Raises TooLarge."""
+        self._received = size = sum(map(len, pieces))
+        self._bounds.check(size)
+        self._memory.take_from(memory, size)
+        for piece in pieces:
+            self._cutter.feed(piece)
+
+    async def receive(self, body: Body) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
 
         Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length.
@@ -103,11 +100,6 @@ class Session:
             while (piece := await self._read(body)) is not None:
                 if piece:
                     await self._admit(piece, body)
-                # Asked to, by an empty piece; or others began to wait while this session was busy
-                # and could not be asked.
-                if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
-                    await self._let_go()
-                    body.forgive()
             return await self._end(body)
         except BaseException:
             await self._pipeline.abandon()
@@ -125,11 +117,16 @@ class Session:
     def _held_bytes(self) -> int:
         return self._cutter.buffered_bytes + self._filling_bytes
 
-    async def _read(self, body: BodyReader) -> bytes | None:
+    async def _read(self, body: Body) -> bytes | None:
+        # Asked to, by an empty piece; or others began to wait while this session was busy and could
+        # not be asked.
+        if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
+            await self._let_go()
+            body.forgive()
         with self._memory.sheddable(body.wake):
             return await body.read()
 
-    async def _admit(self, piece: bytes, body: BodyReader) -> None:
+    async def _admit(self, piece: bytes, body: Body) -> None:
         """Take a piece in, making room for it first."""
         self._received += len(piece)
         self._bounds.check(self._received)
@@ -157,7 +154,7 @@ class Session:
         await self._store_filling()
         await self._pipeline.settle()
 
-    async def _end(self, body: BodyReader) -> Received:
+    async def _end(self, body: Body) -> Received:
         end = body.end or BodyEnd.WHOLE
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
