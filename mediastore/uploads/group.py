@@ -30,7 +30,6 @@ from mediastore.uploads.batch import Batch
 from mediastore.uploads.cutting import NamedChunk
 from mediastore.uploads.ending import store_whole_body
 from mediastore.uploads.parts import UploadParts
-from mediastore.uploads.running_hash import update_hash
 
 PUTS_AT_ONCE_MAX = 16  # small ones: most of a PUT's time is the way to the store
 EMPTY_BLOB = BlobHasher().digest()
@@ -94,9 +93,6 @@ async def _store_alone(
     parts: UploadParts, group: Sequence[WholeBody], made: dict[UUID, Made]
 ) -> None:
     for body in group:
-        hasher = BlobHasher(body.draft.declared_digests)
-        if body.chunk is not None:
-            await update_hash(hasher, body.chunk.data)
         try:
             made[body.draft.id] = await store_whole_body(parts, body.draft, body.batch, body.hasher)
         except MediastoreError as error:
