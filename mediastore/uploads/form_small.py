@@ -6,12 +6,12 @@ reservation, and given back when it is stored.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mediastore.catalog.bodies import find_by_idempotency_keys
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
-from mediastore.content.hashing import THREAD_WORTH_BYTES
+from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
 from mediastore.errors import IdempotencyKeyInUse, MediastoreError, TooLarge
 from mediastore.memory import Reservation
 from mediastore.request_errors import BadForm
@@ -56,11 +56,12 @@ class SmallFiles:
 
     async def add(self, outcome: FileOutcome, draft: UploadDraft, data: bytes) -> None:
         """Let a file wait. `data` is held in the form's reservation."""
+        hasher = BlobHasher(draft.declared_digests)
         if len(data) < THREAD_WORTH_BYTES:
-            chunk = named(data) if data else None
+            chunk = named(data, hasher) if data else None
         else:
-            chunk = await asyncio.to_thread(named, data)
-        self._group.append(_Waiting(outcome, WholeBody(draft, chunk)))
+            chunk = await asyncio.to_thread(named, data, hasher)
+        self._group.append(_Waiting(outcome, WholeBody(draft, chunk, hasher)))
         self._group_bytes += len(data)
         limits = self._parts.settings.uploads
         full = len(self._group) >= limits.group_bodies_max
@@ -112,7 +113,7 @@ class SmallFiles:
         except MediastoreError as error:
             item.outcome.error = error
             return None
-        return WholeBody(draft, body.chunk)
+        return replace(body, draft=draft)
 
     async def _store(self, group: Sequence[_Waiting]) -> None:
         try:

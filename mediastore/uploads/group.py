@@ -30,7 +30,6 @@ from mediastore.uploads.batch import Batch
 from mediastore.uploads.cutting import NamedChunk
 from mediastore.uploads.ending import store_whole_body
 from mediastore.uploads.parts import UploadParts
-from mediastore.uploads.running_hash import update_hash
 
 PUTS_AT_ONCE_MAX = 16  # small ones: most of a PUT's time is the way to the store
 EMPTY_BLOB = BlobHasher().digest()
@@ -38,10 +37,13 @@ EMPTY_BLOB = BlobHasher().digest()
 
 @dataclass(frozen=True, slots=True)
 class WholeBody:
-    """A body whole in memory, its content one chunk; None: it has no bytes."""
+    """A body whole in memory, its content one chunk; None: it has no bytes. `hasher` has gone over
+    it.
+    """
 
     draft: UploadDraft
     chunk: NamedChunk | None
+    hasher: BlobHasher
 
     @property
     def blob(self) -> bytes:
@@ -91,11 +93,8 @@ async def _store_alone(
     parts: UploadParts, group: Sequence[WholeBody], made: dict[UUID, Made]
 ) -> None:
     for body in group:
-        hasher = BlobHasher(body.draft.declared_digests)
-        if body.chunk is not None:
-            await update_hash(hasher, body.chunk.data)
         try:
-            made[body.draft.id] = await store_whole_body(parts, body.draft, body.batch, hasher)
+            made[body.draft.id] = await store_whole_body(parts, body.draft, body.batch, body.hasher)
         except MediastoreError as error:
             made[body.draft.id] = error
 
