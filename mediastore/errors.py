@@ -67,11 +67,24 @@ class BadDigest(BadRequest):
     code = "bad_digest"
 
 
+class BadConcatenation(BadRequest):
+    """Upload-Concat is not valid, or names what cannot be joined."""
+
+    code = "bad_concatenation"
+
+
 class Unauthorized(BadRequest):
     """An API key is needed: send it as 'Authorization: Bearer KEY'."""
 
     code = "unauthorized"
     status = 401
+
+
+class FinalUpload(BadRequest):
+    """A final upload is made of its parts and takes no bytes of its own."""
+
+    code = "final_upload"
+    status = 403
 
 
 class NotFound(BadRequest):
@@ -165,6 +178,12 @@ class UploadFinishing(Conflict):
     retry_after_seconds = 1
 
 
+class PartTaken(Conflict):
+    """A partial upload goes into one final upload, and this one has gone into another."""
+
+    code = "part_taken"
+
+
 class IdempotencyKeyInUse(Conflict):
     """Another request with this Idempotency-Key is making its object; ask again for the answer."""
 
@@ -191,6 +210,12 @@ class Overloaded(Unavailable):
     """Too much is going on at once; try again."""
 
     code = "overloaded"
+
+
+class UploadFragmented(Unavailable):
+    """The upload has too many small pieces; they are being joined, go on in a moment."""
+
+    code = "upload_fragmented"
 
 
 class CatalogUnavailable(Unavailable):

@@ -151,6 +151,29 @@ class UploadSettings(Section):
     finishing_wait_seconds: float = Field(
         30, ge=0, description="How long a request waits for a large upload's last hashing."
     )
+    parts_max: int = Field(
+        100, ge=1, le=1000, description="Partial uploads that one final upload may name."
+    )
+    fragments_max: int = Field(
+        4096,
+        ge=16,
+        le=100_000,
+        description="Pieces an open upload may have while they are small; it is re-chunked before "
+        "it takes more.",
+    )
+    rechunk_fragments_min: int = Field(
+        16,
+        ge=2,
+        le=10_000,
+        description="An upload of more small pieces is re-chunked at its end.",
+    )
+    rechunk_below_share: float = Field(
+        0.125,
+        gt=0,
+        le=0.25,
+        description="Pieces are small while their mean is below this share of "
+        "chunking.size_average_bytes.",
+    )
     body_rate_min_bytes_per_second: int = Field(
         1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
     )

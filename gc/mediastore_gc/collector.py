@@ -14,6 +14,7 @@ import structlog
 
 from mediastore.catalog import collection
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import RELEASED_ROWS_MAX
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.errors import ClockSkew, CollectorPaused, CollectorRefused, MediastoreError
@@ -149,9 +150,11 @@ class Collector:
                 return
 
     async def _expire(self) -> int:
-        uploads, _ = await collection.expire_uploads(self._catalog, BATCH_ROWS)
-        self.counts = self.counts.plus(expired_uploads=uploads)
-        return uploads
+        expired = await collection.expire_uploads(
+            self._catalog, BATCH_ROWS, entries_max=RELEASED_ROWS_MAX
+        )
+        self.counts = self.counts.plus(expired_uploads=expired.uploads)
+        return expired.uploads + expired.entries
 
     async def _purge(self) -> int:
         objects, _ = await collection.purge_trash(

@@ -11,6 +11,8 @@ from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, new_epoch, upload_from_row
 from mediastore.settings import ChunkingSettings
 
+FINISH_TIMEOUT_SECONDS = 300  # some seconds for 1 TB: a quarter of a million chunks
+
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
@@ -25,7 +27,7 @@ class StoredChunk:
 async def stored_chunks(
     catalog: Catalog, id_: UUID, *, start: int, end: int, limit: int
 ) -> list[StoredChunk]:
-    """Committed chunks of an upload that begin in [start, end), in order."""
+    """Committed chunks of an upload that begin before `end`, from the one that holds `start` on."""
     rows = await catalog.fetch("upload_chunks_from", id_, start, end, limit)
     return [StoredChunk(*row) for row in rows]
 
@@ -56,12 +58,18 @@ async def stale_finishing(catalog: Catalog, *, stale_seconds: int, limit: int) -
 
 
 async def finish(
-    catalog: Catalog, upload: Upload, *, blob: bytes, size: int, chunking: ChunkingSettings
+    catalog: Catalog,
+    upload: Upload,
+    *,
+    blob: bytes,
+    size: int,
+    chunking: ChunkingSettings,
+    idempotency_key: str | None = None,
 ) -> Object:
-    """Make the object of an upload that has all its bytes. Raises BadDigest,
-    InvariantBroken.
+    """Make the object of an upload that has all its bytes, however many chunks they are. Raises
+    BadDigest, IdempotencyKeyInUse, InvariantBroken.
     """
-    row = await catalog.fetch_row(
+    row = await catalog.fetch_row_patiently(
         "upload_finish",
         upload.id,
         upload.epoch,
@@ -70,6 +78,7 @@ async def finish(
         chunking.size_min_bytes,
         chunking.size_average_bytes,
         chunking.size_max_bytes,
-        None,
+        idempotency_key,
+        timeout_seconds=FINISH_TIMEOUT_SECONDS,
     )
     return object_from_row(row)

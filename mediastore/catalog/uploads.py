@@ -19,11 +19,17 @@ from mediastore.catalog.pool import Catalog
 from mediastore.settings import ChunkingSettings
 
 EPOCH_BITS = 62
+RELEASED_ROWS_MAX = 10_000  # of one transaction: some tenths of a second
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A resumable session as its row stands. `length` is None while it is not known."""
+    """A resumable session as its row stands. `length` is None while it is not known.
+
+    `fragments` are its chunks as they came; `rechunked` is where its re-chunking stands, if it has
+    one: chunks before that are no fragments. `concat` says what it is in a concatenation,
+    "partial" or "final"; a part is `joined_into` its final.
+    """
 
     id: UUID
     tenant: str
@@ -38,11 +44,20 @@ class Upload:
     declared_hash: bytes | None
     epoch: int
     expires_at: datetime
+    fragments: int = 0
+    rechunked: int | None = None
+    concat: str | None = None
+    joined_into: UUID | None = None
 
     @property
     def whole(self) -> bool:
         """Has it all its bytes?"""
         return self.offset == self.length
+
+    @property
+    def fragmented_bytes(self) -> int:
+        """What its fragments hold."""
+        return self.offset - (self.rechunked or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class UploadDraft:
     length: int | None
     declared_hash: bytes | None = None
     idempotency_key: str | None = None
+    concat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,10 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["declared_hash"],
         row["epoch"],
         row["expires_at"],
+        fragments=row["fragments"],
+        rechunked=row["rechunked"],
+        concat=row["concat"],
+        joined_into=row["joined_into"],
     )
 
 
@@ -125,6 +145,7 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         draft.declared_hash,
         new_epoch(),
         expires_seconds,
+        draft.concat,
     )
     return upload_from_row(row)
 
@@ -167,7 +188,7 @@ async def intend(
     return [IntentChunk(*row) for row in rows]
 
 
-def _columns(chunks: Sequence[CommitChunk]) -> tuple[list[bytes], list[int], list[bool]]:
+def commit_columns(chunks: Sequence[CommitChunk]) -> tuple[list[bytes], list[int], list[bool]]:
     """Rows as the columns that a statement takes."""
     return (
         [chunk.hash for chunk in chunks],
@@ -195,7 +216,7 @@ async def commit(
         upload.epoch,
         upload.offset,
         size,
-        *_columns(chunks),
+        *commit_columns(chunks),
         finishing,
         expires_seconds,
     )
@@ -222,7 +243,7 @@ async def commit_and_finish(
         upload.epoch,
         upload.offset,
         size,
-        *_columns(chunks),
+        *commit_columns(chunks),
         blob,
         chunking.size_min_bytes,
         chunking.size_average_bytes,
@@ -287,8 +308,11 @@ def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datet
 
 
 async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
-    """Drop an upload and give its references up. False: there is none."""
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_))
+    """Drop an upload and give its references up; of very many, the collector does the rest.
+
+    False: there is none.
+    """
+    return bool(await catalog.fetch_value("upload_terminate", tenant, id_, RELEASED_ROWS_MAX))
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

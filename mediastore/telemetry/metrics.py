@@ -31,6 +31,7 @@ class Metrics:
     uploads_expired: Counter
     uploads_terminated: Counter
     uploads_taken_over: Counter
+    uploads_rechunked: Counter
     dedup_blob_hits: Counter
     dedup_blob_bytes: Counter
     dedup_chunk_hits: Counter
@@ -88,6 +89,9 @@ class Metrics:
             uploads_terminated=ended.labels("terminated"),
             uploads_taken_over=counter(
                 "uploads_taken_over", "Times a request took an upload from another request."
+            ),
+            uploads_rechunked=counter(
+                "uploads_rechunked", "Times an upload's small pieces were put together."
             ),
             dedup_blob_hits=dedup_hits.labels("blob"),
             dedup_blob_bytes=dedup_bytes.labels("blob"),

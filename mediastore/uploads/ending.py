@@ -2,7 +2,7 @@
 
 Three ways, cheapest first: the body was whole in memory (its blob may be there already, then one
 transaction is all); this process has hashed all content before the last batch (commit and finish in
-one transaction); or it has not, and a job reads back what it has not seen.
+one transaction); or it has not, or there is more to do (fragments.py), and a job does it.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from mediastore.catalog.uploads import (
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
+from mediastore.uploads.fragments import needs_job
 from mediastore.uploads.parts import UploadParts
 
 
@@ -89,10 +90,19 @@ async def store_last_batch(
     *,
     idempotency_key: str | None,
 ) -> Object | None:
-    """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later."""
+    """The last batch of an open upload, maybe empty. None: a job is at it, the object comes
+    later.
+    """
     if hasher.offset != upload.offset:
-        return await _finish_later(parts, upload, batch, hasher)
+        return await _finish_later(parts, upload, batch, hasher, idempotency_key)
     await hash_batch(hasher, batch)
+    if needs_job(
+        parts.settings,
+        size=upload.fragmented_bytes + batch.size,
+        fragments=upload.fragments + len(batch.chunks),
+        rechunked=upload.rechunked,
+    ):
+        return await _finish_later(parts, upload, batch, hasher, idempotency_key)
     blob = hasher.digest()
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
@@ -127,9 +137,13 @@ async def _commit_and_finish(
 
 
 async def _finish_later(
-    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
+    parts: UploadParts,
+    upload: Upload,
+    batch: Batch,
+    hasher: BlobHasher,
+    idempotency_key: str | None,
 ) -> Object | None:
-    """Commit the last batch as finishing; a job reads back what this process has not hashed."""
+    """Commit the last batch as finishing; a job does the rest."""
     expires_seconds = parts.settings.uploads.expires_seconds
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
@@ -149,8 +163,14 @@ async def _finish_later(
     else:
         offset = await commit_last([])
     parts.metrics.acknowledged_bytes.inc(batch.size)
-    whole = replace(upload, offset=offset, length=offset, state="finishing")
-    made = await parts.finisher.finish(whole, hasher)
+    whole = replace(
+        upload,
+        offset=offset,
+        length=offset,
+        state="finishing",
+        fragments=upload.fragments + len(batch.chunks),
+    )
+    made = await parts.finisher.finish(whole, hasher, idempotency_key=idempotency_key)
     return None if made is None else parts.finished(made)
 
 

@@ -1,4 +1,5 @@
-"""Jobs that finish uploads whose content this process has not hashed whole (state `finishing`).
+"""Jobs that finish uploads that cannot be finished at once (state `finishing`): what this process
+has not hashed of their content is read back, small pieces are put together, and they may be large.
 
 A job shows life in the row; when it stops (a crash), any process takes the upload over by a new
 epoch. A job outlives the request that started it: the client may leave and ask again.
@@ -23,9 +24,16 @@ from mediastore.catalog.uploads import Upload, terminate_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import BadDigest, ContentDamaged, MediastoreError, Unavailable
+from mediastore.errors import (
+    BadDigest,
+    ContentDamaged,
+    IdempotencyKeyInUse,
+    MediastoreError,
+    Unavailable,
+)
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import catch_up
 
 log = structlog.get_logger(__name__)
@@ -46,23 +54,28 @@ class Finisher:
         catalog: Catalog,
         store: ChunkStore,
         memory: MemoryBudget,
+        rechunker: Rechunker,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._memory = memory
+        self._rechunker = rechunker
         self._settings = settings
         self._clock = clock
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
         self._places = asyncio.Semaphore(JOBS_MAX)
 
-    async def finish(self, upload: Upload, hasher: BlobHasher) -> Object | None:
+    async def finish(
+        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
+    ) -> Object | None:
         """Start the job and wait for it a while; None: it is still running.
 
-        Raises what the job raised: BadDigest, ContentDamaged, ContentMissing, unavailable parts.
+        Raises what the job raised: BadDigest, IdempotencyKeyInUse, ContentDamaged, ContentMissing,
+        unavailable parts.
         """
-        return await self._wait(self._start(upload, hasher))
+        return await self._wait(self.start(upload, hasher, idempotency_key=idempotency_key))
 
     async def resume(self, id_: UUID) -> Object | None:
         """Wait for this process's job, or start one if the upload's job shows no life.
@@ -74,7 +87,7 @@ class Finisher:
             claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
             if claimed is None:
                 return None
-            job = self._start(claimed, BlobHasher())
+            job = self.start(claimed, BlobHasher())
         return await self._wait(job)
 
     async def sweep(self) -> None:
@@ -91,7 +104,7 @@ class Finisher:
                         continue
                     claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
                     if claimed is not None:
-                        _ = self._start(claimed, BlobHasher())
+                        _ = self.start(claimed, BlobHasher())
             except MediastoreError as error:
                 log.warning("finishing_sweep_failed", code=error.code, detail=error.detail)
 
@@ -103,8 +116,11 @@ class Finisher:
         if jobs:
             await asyncio.wait(jobs)
 
-    def _start(self, upload: Upload, hasher: BlobHasher) -> asyncio.Task[Object]:
-        job = asyncio.create_task(self._run(upload, hasher))
+    def start(
+        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
+    ) -> asyncio.Task[Object]:
+        """Start the job of a finishing upload whose epoch is this process's."""
+        job = asyncio.create_task(self._run(upload, hasher, idempotency_key))
         self._jobs[upload.id] = job
         job.add_done_callback(lambda _: self._ended(upload.id, job))
         return job
@@ -119,22 +135,23 @@ class Finisher:
         done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
         return job.result() if done else None
 
-    async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
+    async def _run(self, upload: Upload, hasher: BlobHasher, idempotency_key: str | None) -> Object:
         # Without a sign of life it expires in the end, unless an upload of the same bytes heals it.
         if await has_damaged_chunk(self._catalog, upload.id):
             raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
         alive = asyncio.create_task(self._show_life(upload))
         try:
             async with self._places:
-                await self._hash_rest(upload, hasher)
+                await self._read_rest(upload, hasher)
             return await finish(
                 self._catalog,
                 upload,
                 blob=hasher.digest(),
                 size=upload.offset,
                 chunking=self._settings.chunking,
+                idempotency_key=idempotency_key,
             )
-        except BadDigest:
+        except (BadDigest, IdempotencyKeyInUse):
             await terminate_upload(self._catalog, upload.tenant, upload.id)
             raise
         finally:
@@ -142,12 +159,13 @@ class Finisher:
             alive.cancel()
             await asyncio.wait([alive])
 
-    async def _hash_rest(self, upload: Upload, hasher: BlobHasher) -> None:
-        """Hash what is stored and not hashed. An outage is waited out for a while: another job
-        would begin again at byte 0.
+    async def _read_rest(self, upload: Upload, hasher: BlobHasher) -> None:
+        """Put small pieces together, and hash what is stored and not hashed. An outage is waited
+        out for a while: another job would begin hashing again at byte 0.
         """
         for tried in range(OUTAGE_RETRIES_MAX + 1):
             try:
+                await self._rechunker.prepare(upload, hasher)
                 return await catch_up(
                     self._catalog,
                     self._store,

@@ -40,9 +40,15 @@ class Description:
     declared_hash: bytes | None
 
     def draft(
-        self, tenant: str, protocol: str, *, length: int | None, idempotency_key: str | None = None
+        self,
+        tenant: str,
+        protocol: str,
+        *,
+        length: int | None,
+        idempotency_key: str | None = None,
+        concat: str | None = None,
     ) -> UploadDraft:
-        """A new upload of what is described."""
+        """A new upload of what is described; `concat` is "partial" for a part of another."""
         return UploadDraft(
             id=uuid7(),
             tenant=tenant,
@@ -54,6 +60,7 @@ class Description:
             length=length,
             declared_hash=self.declared_hash,
             idempotency_key=idempotency_key,
+            concat=concat,
         )
 
 

@@ -16,6 +16,8 @@ from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.joining import Joiner
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 
 
@@ -31,7 +33,9 @@ class UploadParts:
     metrics: Metrics
     batches: BatchStore
     hashes: RunningHashes
+    rechunker: Rechunker
     finisher: Finisher
+    joiner: Joiner
 
     def finished(self, made: Object) -> Object:
         """Count a finished upload."""

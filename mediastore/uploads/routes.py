@@ -9,8 +9,10 @@ from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SE
 from mediastore.uploads import raw, tus
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.joining import Joiner
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 
@@ -32,7 +34,11 @@ def add_routes(app: web.Application) -> None:
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
-    finisher = Finisher(catalog, store, memory, settings, app[CLOCK])
+    batches = BatchStore(catalog, store, metrics)
+    hashes = RunningHashes(settings.uploads.takeover_hashers_max)
+    rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
+    finisher = Finisher(catalog, store, memory, rechunker, settings, app[CLOCK])
+    joiner = Joiner(catalog, hashes, finisher, settings, app[CLOCK])
     app[UPLOADS] = Uploads(
         UploadParts(
             settings=settings,
@@ -41,14 +47,18 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             store=store,
             memory=memory,
             metrics=metrics,
-            batches=BatchStore(catalog, store, metrics),
-            hashes=RunningHashes(settings.uploads.takeover_hashers_max),
+            batches=batches,
+            hashes=hashes,
+            rechunker=rechunker,
             finisher=finisher,
+            joiner=joiner,
         )
     )
-    sweeping = asyncio.create_task(finisher.sweep())
+    sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
     yield
-    sweeping.cancel()
+    for sweep in sweeping:
+        sweep.cancel()
+    await rechunker.close()
     await finisher.close()
 
 

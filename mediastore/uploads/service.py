@@ -5,19 +5,22 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
 
+from mediastore.catalog.concatenation import Joined, create_final
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
     create_upload,
     find_by_idempotency_key,
+    get_upload,
+    new_epoch,
     take_upload,
     terminate_upload,
 )
@@ -29,11 +32,13 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
+    UploadFragmented,
     UploadTaken,
 )
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.ending import store_last_batch
+from mediastore.uploads.fragments import too_many
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.session import Received, Session
 
@@ -98,9 +103,41 @@ class Uploads:
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
     async def append(self, upload: Upload, stream: StreamReader) -> Standing:
-        """The next part of an upload that this request has taken."""
+        """The next bytes of an upload that this request has taken.
+
+        Raises UploadFragmented before any of them is read, if that has too many small pieces.
+        """
+        if too_many(self.parts.settings, size=upload.fragmented_bytes, fragments=upload.fragments):
+            upload = await self.parts.rechunker.make_room(upload)
         session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+
+    async def concatenate(
+        self, draft: UploadDraft, part_ids: Sequence[UUID], header: str
+    ) -> tuple[UUID, Standing]:
+        """A final upload of these parts, finished if they are whole; for a list that was given
+        before, what has become of the final that this made.
+
+        Raises BadConcatenation, PartTaken, TooLarge, and what finishing raises.
+        """
+        uploads = self.parts.settings.uploads
+        final, joined = await create_final(
+            self.parts.catalog,
+            draft,
+            part_ids,
+            header=header,
+            epoch=new_epoch(),
+            size_max_bytes=uploads.size_max_bytes,
+            expires_seconds=uploads.expires_seconds,
+        )
+        if joined is not None:
+            self.parts.metrics.uploads_created[draft.protocol].inc()
+        if joined is Joined.WHOLE:
+            upload = await get_upload(self.parts.catalog, draft.tenant, final)
+            if upload is not None:
+                made = await self.parts.joiner.finish(upload)
+                return final, Standing(upload, self._counted(made))
+        return final, await self.take(draft.tenant, final)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
@@ -109,12 +146,17 @@ class Uploads:
         its client is asking where to resume, and a connection that broke silently is the usual
         reason.
 
-        A whole upload is finished on the way, a finishing one waited for (a while). Raises
-        NotFound, Gone (finished and deleted since), OffsetMismatch, which takes nothing.
+        A whole upload is finished on the way, a finishing one waited for (a while); one whose
+        pieces are being put together here is not taken. Raises NotFound, Gone (finished and deleted
+        since), OffsetMismatch, which takes nothing, UploadFragmented.
         """
+        if not await self.parts.rechunker.idle(id_):
+            return await self._busy(tenant, id_, writes=expected_offset is not None)
         if expected_offset is None:
             await self._let_older_store((tenant, id_))
         upload = await take_upload(self.parts.catalog, tenant, id_, expected_offset=expected_offset)
+        if upload is None:  # or it has all its bytes and has expired: that one is finished still
+            upload = await get_upload(self.parts.catalog, tenant, id_)
         if upload is None:
             return Standing(None, await self._object(tenant, id_))
         if upload.state == "finishing":
@@ -123,6 +165,9 @@ class Uploads:
                 made = found
             return Standing(upload, made)
         self._interrupt((tenant, id_))
+        if upload.concat == "final":
+            made = self._counted(await self.parts.joiner.join(tenant, id_))
+            return Standing(await get_upload(self.parts.catalog, tenant, id_) or upload, made)
         return await self._finished_if_whole(upload)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
@@ -160,7 +205,7 @@ class Uploads:
                     await older.settled.wait()
 
     async def _finished_if_whole(self, upload: Upload) -> Standing:
-        if not upload.whole:
+        if not upload.whole or upload.concat == "partial":
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload.id, upload.offset)
         try:
@@ -171,6 +216,17 @@ class Uploads:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
+
+    async def _busy(self, tenant: str, id_: UUID, *, writes: bool) -> Standing:
+        upload = await get_upload(self.parts.catalog, tenant, id_)
+        if upload is None:
+            raise NotFound
+        if writes:
+            raise UploadFragmented(offset=upload.offset)
+        return Standing(upload, None)
+
+    def _counted(self, made: Object | None) -> Object | None:
+        return None if made is None else self.parts.finished(made)
 
     async def _object(self, tenant: str, id_: UUID) -> Object:
         found = await get_object(self.parts.catalog, tenant, id_)
@@ -190,6 +246,9 @@ class Uploads:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise
+        part = received.upload
+        if part is not None and part.concat == "partial" and part.whole:
+            await self.parts.joiner.part_came(part)
         _refuse_cut_short(received, kept=kept)
         return Standing(received.upload, received.object)
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, commit, create_upload
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import TooLarge
+from mediastore.errors import TooLarge, UploadFragmented
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.ending import hash_batch, store_last_batch, store_whole_body
+from mediastore.uploads.fragments import too_many
 from mediastore.uploads.parts import UploadParts
 
 SHED_MIN_BYTES = 64 * 1024
@@ -56,6 +57,7 @@ class Session:
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
         self._ends_with_body = ends_with_body
+        self._is_part = subject.concat == "partial"  # it never becomes an object
         self._length = subject.length
         self._received = 0 if self.upload is None else self.upload.offset
         self._cutter = Cutter(parts.settings.chunking)
@@ -105,6 +107,7 @@ class Session:
 
     async def _admit(self, piece: bytes, body: BodyReader) -> None:
         """Take a piece in, making room for it first."""
+        self._refuse_ever_more_fragments()
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
             raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
@@ -124,6 +127,14 @@ class Session:
                 await self._store_filling()
                 body.forgive()
 
+    def _refuse_ever_more_fragments(self) -> None:
+        """A body that is stored in small pieces all along ends where its upload is full of them."""
+        upload = self.upload
+        if upload is not None and too_many(
+            self._parts.settings, size=upload.fragmented_bytes, fragments=upload.fragments
+        ):
+            raise UploadFragmented(offset=upload.offset)
+
     def _fill(self, chunks: list[NamedChunk]) -> None:
         self._filling += chunks
         self._filling_bytes += sum(len(chunk.data) for chunk in chunks)
@@ -140,7 +151,7 @@ class Session:
             await self._drop()
             return Received(end, 0, None, None)
         self._fill(await self._cutter.flush())
-        if not (self._received == self._length or self._ends_with_body):
+        if self._is_part or not (self._received == self._length or self._ends_with_body):
             await self._store_filling()
             await self._settle()
             self._keep_hasher()
@@ -214,7 +225,8 @@ class Session:
             self._hasher = BlobHasher()
             hashing.cancel()
             raise
-        self.upload = replace(upload, offset=offset)
+        fragments = upload.fragments + len(batch.chunks)
+        self.upload = replace(upload, offset=offset, fragments=fragments)
         self._parts.metrics.acknowledged_bytes.inc(batch.size)
         self._memory.shrink(batch.size)
 

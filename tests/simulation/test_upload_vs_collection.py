@@ -32,7 +32,9 @@ from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.joining import Joiner
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
@@ -201,6 +203,9 @@ async def simulation(
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
+        batches, hashes = BatchStore(stepped, stepped_store, metrics), RunningHashes(100)
+        rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
+        finisher = Finisher(stepped, stepped_store, memory, rechunker, settings, SystemClock())
         parts = UploadParts(
             settings=settings,
             clock=SystemClock(),
@@ -208,9 +213,11 @@ async def simulation(
             store=stepped_store,
             memory=memory,
             metrics=metrics,
-            batches=BatchStore(stepped, stepped_store, metrics),
-            hashes=RunningHashes(100),
-            finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock()),
+            batches=batches,
+            hashes=hashes,
+            rechunker=rechunker,
+            finisher=finisher,
+            joiner=Joiner(stepped, hashes, finisher, settings, SystemClock()),
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

@@ -1,8 +1,18 @@
 """What answers say of an upload."""
 
 from email.utils import format_datetime
+from uuid import UUID
 
+from aiohttp import web
+
+from mediastore.app_keys import SETTINGS
 from mediastore.uploads.service import Standing
+
+
+def location(request: web.Request, upload: UUID) -> str:
+    """An upload's URL."""
+    base = (request.app[SETTINGS].http.public_url or "").rstrip("/")
+    return f"{base}/v1/uploads/{upload}"
 
 
 def offset_headers(standing: Standing) -> dict[str, str]:

@@ -5,7 +5,8 @@ from aiohttp import web
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
-from mediastore.uploads.tus.answers import offset_headers
+from mediastore.uploads.tus.answers import location, offset_headers
+from mediastore.uploads.tus.concatenation import create_final, parts_of_final
 from mediastore.uploads.tus.fields import check_body, declared_length
 from mediastore.uploads.tus.protocol import speaks_tus
 
@@ -13,6 +14,11 @@ from mediastore.uploads.tus.protocol import speaks_tus
 @speaks_tus
 async def create(request: web.Request) -> web.Response:
     """201 with the new upload's Location; the body, if there is one, is its beginning."""
+    concat = request.headers.get("Upload-Concat")
+    if concat is not None:
+        parts_max = request.app[SETTINGS].uploads.parts_max
+        if (parts := parts_of_final(concat, parts_max=parts_max)) is not None:
+            return await create_final(request, concat, parts)
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     settings = request.app[SETTINGS]
     length = declared_length(request, settings.uploads.size_max_bytes)
@@ -20,13 +26,12 @@ async def create(request: web.Request) -> web.Response:
         request.headers.get("Upload-Metadata"),
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
-    draft = says.draft(tenant.id, "tus", length=length)
+    draft = says.draft(tenant.id, "tus", length=length, concat=concat)
     uploads = request.app[UPLOADS]
     if request.can_read_body:
         check_body(request, offset=0, length=length)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
     else:
         standing = await uploads.begin(draft)
-    base = (settings.http.public_url or "").rstrip("/")
-    headers = {"Location": f"{base}/v1/uploads/{draft.id}", **offset_headers(standing)}
+    headers = {"Location": location(request, draft.id), **offset_headers(standing)}
     return web.Response(status=201, headers=headers)

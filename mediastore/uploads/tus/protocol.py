@@ -11,6 +11,8 @@ from mediastore.problems import problem_response
 
 VERSION = "1.0.0"
 EXTENSIONS = (
+    "concatenation",
+    "concatenation-unfinished",
     "creation",
     "creation-with-upload",
     "expiration",

@@ -7,6 +7,7 @@ from mediastore.errors import OffsetMismatch, TooLarge, UnsupportedMediaType
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.service import Standing
 from mediastore.uploads.tus.answers import offset_headers
+from mediastore.uploads.tus.concatenation import concat_headers, final_headers, refuse_final
 from mediastore.uploads.tus.fields import check_body, number, upload_id
 from mediastore.uploads.tus.protocol import OFFSET_TYPE, speaks_tus
 
@@ -18,9 +19,10 @@ async def head(request: web.Request) -> web.Response:
     """
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     standing = await request.app[UPLOADS].take(tenant.id, upload_id(request))
-    headers = offset_headers(standing)
+    headers = final_headers(standing)
     if standing.length is not None:
         headers["Upload-Length"] = str(standing.length)
+    headers |= await concat_headers(request, tenant.id, standing)
     return web.Response(status=200, headers=headers)
 
 
@@ -32,7 +34,13 @@ async def patch(request: web.Request) -> web.Response:
         raise UnsupportedMediaType(f"PATCH needs Content-Type: {OFFSET_TYPE}")
     offset = number(request, "Upload-Offset")
     uploads = request.app[UPLOADS]
-    standing = await uploads.take(tenant.id, upload_id(request), expected_offset=offset)
+    try:
+        standing = await uploads.take(tenant.id, upload_id(request), expected_offset=offset)
+    except OffsetMismatch:
+        await refuse_final(request, tenant.id)
+        raise
+    if standing.upload is None or standing.upload.concat == "final":
+        await refuse_final(request, tenant.id)
     if standing.upload is None or standing.object is not None or standing.upload.state != "open":
         _check_repeated_end(request, offset, standing)
     elif request.can_read_body:
