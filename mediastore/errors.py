@@ -67,6 +67,19 @@ class BadDigest(BadRequest):
     code = "bad_digest"
 
 
+class BadChecksum(BadRequest):
+    """A checksum or digest field is not valid, or its algorithm is not known."""
+
+    code = "bad_checksum"
+
+
+class ChecksumMismatch(BadRequest):
+    """The request's body does not have the checksum sent with it; nothing of it was kept."""
+
+    code = "checksum_mismatch"
+    status = 460  # tus, Extensions: Checksum
+
+
 class BadConcatenation(BadRequest):
     """Upload-Concat is not valid, or names what cannot be joined."""
 

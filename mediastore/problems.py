@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from mediastore.errors import (
     BadLength,
     BadRequest,
+    ChecksumMismatch,
     MediastoreError,
     MethodNotAllowed,
     NotFound,
@@ -37,6 +38,7 @@ _ROUTER_ERRORS: dict[int, type[MediastoreError]] = {
     411: BadLength,
     413: TooLarge,
 }
+_REASONS = {ChecksumMismatch.status: "Checksum Mismatch"}  # of statuses that HTTP does not know
 # A body that is still coming is read and thrown away for a while, so that the client reads the
 # answer instead of a reset; more than this is not worth the wait and the connection is closed after
 # the answer.
@@ -66,7 +68,7 @@ def problem_response(error: MediastoreError) -> web.Response:
     return web.Response(
         body=json.dumps(problem_document(error), default=str).encode(),
         status=error.status,
-        reason=HTTPStatus(error.status).phrase,
+        reason=_reason(error.status),
         headers=headers,
         content_type=CONTENT_TYPE,
     )
@@ -99,6 +101,10 @@ def answer_error(request: web.Request, error: Exception) -> web.StreamResponse:
         response = problem_response(MediastoreError())
     _close_after_large_body(request, response)
     return response
+
+
+def _reason(status: int) -> str:
+    return _REASONS.get(status) or HTTPStatus(status).phrase
 
 
 def _client_has_gone(request: web.Request) -> bool:

@@ -20,12 +20,12 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
     commit_and_finish,
     create_upload,
     intend,
     new_epoch,
 )
+from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import chunk_key, new_generation
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import ChunkChanged

@@ -12,6 +12,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from bench.catalog.filling import TENANT
+from mediastore.catalog.whole_body import begin_body
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import (
@@ -20,7 +21,6 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
     commit,
     commit_and_finish,
     create_upload,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from uuid import UUID
 
+from mediastore.catalog.digests import pack_digests
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import RELEASED_ROWS_MAX, UploadDraft
 from mediastore.errors import InvariantBroken
@@ -62,6 +63,8 @@ async def create_final(
         json.dumps(draft.metadata),
         draft.protocol,
         draft.declared_hash,
+        pack_digests(draft.declared_digests),
+        draft.tus_metadata,
         epoch,
         parts,
         header,

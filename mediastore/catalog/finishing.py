@@ -3,9 +3,11 @@
 Their job shows life in the row; one that does not can be taken over by a new epoch (INV-8).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from mediastore.catalog.digests import NO_DIGESTS, digest_columns
 from mediastore.catalog.objects import Object, object_from_row
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, new_epoch, upload_from_row
@@ -65,12 +67,14 @@ async def finish(
     size: int,
     chunking: ChunkingSettings,
     idempotency_key: str | None = None,
+    digests: Mapping[str, bytes] = NO_DIGESTS,
 ) -> Object:
-    """Make the object of an upload that has all its bytes, however many chunks they are. Raises
-    BadDigest, IdempotencyKeyInUse, InvariantBroken.
+    """Make the object of an upload that has all its bytes, however many chunks they are. `digests`:
+    of the whole content, by the algorithms declared. Raises BadDigest, IdempotencyKeyInUse,
+    InvariantBroken.
     """
     row = await catalog.fetch_row_patiently(
-        "upload_finish",
+        "verified_finish" if digests else "upload_finish",
         upload.id,
         upload.epoch,
         blob,
@@ -79,6 +83,7 @@ async def finish(
         chunking.size_average_bytes,
         chunking.size_max_bytes,
         idempotency_key,
+        *digest_columns(digests),
         timeout_seconds=FINISH_TIMEOUT_SECONDS,
     )
     return object_from_row(row)

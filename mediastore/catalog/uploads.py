@@ -6,14 +6,20 @@ migrations/0002_pre_upload_functions.sql.
 
 import json
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from mediastore.catalog.digests import (
+    NO_DIGESTS,
+    digest_columns,
+    pack_digests,
+    unpack_digests,
+)
 from mediastore.catalog.objects import Object, object_from_row
 from mediastore.catalog.pool import Catalog
 from mediastore.settings import ChunkingSettings
@@ -44,6 +50,8 @@ class Upload:
     declared_hash: bytes | None
     epoch: int
     expires_at: datetime
+    declared_digests: Mapping[str, bytes] = field(default_factory=dict)
+    tus_metadata: str | None = None
     fragments: int = 0
     rechunked: int | None = None
     concat: str | None = None
@@ -74,6 +82,8 @@ class UploadDraft:
     length: int | None
     declared_hash: bytes | None = None
     idempotency_key: str | None = None
+    declared_digests: Mapping[str, bytes] = field(default_factory=dict)
+    tus_metadata: str | None = None
     concat: str | None = None
 
 
@@ -124,6 +134,8 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["declared_hash"],
         row["epoch"],
         row["expires_at"],
+        unpack_digests(row["declared_digests"]),
+        row["tus_metadata"],
         fragments=row["fragments"],
         rechunked=row["rechunked"],
         concat=row["concat"],
@@ -145,6 +157,8 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         draft.declared_hash,
         new_epoch(),
         expires_seconds,
+        pack_digests(draft.declared_digests),
+        draft.tus_metadata,
         draft.concat,
     )
     return upload_from_row(row)
@@ -188,7 +202,9 @@ async def intend(
     return [IntentChunk(*row) for row in rows]
 
 
-def commit_columns(chunks: Sequence[CommitChunk]) -> tuple[list[bytes], list[int], list[bool]]:
+def commit_columns(
+    chunks: Sequence[CommitChunk],
+) -> tuple[list[bytes], list[int], list[bool]]:
     """Rows as the columns that a statement takes."""
     return (
         [chunk.hash for chunk in chunks],
@@ -232,13 +248,15 @@ async def commit_and_finish(
     blob: bytes,
     chunking: ChunkingSettings,
     idempotency_key: str | None,
+    digests: Mapping[str, bytes] = NO_DIGESTS,
 ) -> Object:
-    """Acknowledge the last batch and make the object, in one transaction.
+    """Acknowledge the last batch, and what is staged before it, `size` bytes in all, and make the
+    object, in one transaction. `digests`: of the whole content, by the algorithms declared.
 
     Raises what `commit` raises, BadDigest, IdempotencyKeyInUse, InvariantBroken.
     """
     row = await catalog.fetch_row(
-        "upload_commit_and_finish",
+        "verified_commit_and_finish" if digests else "upload_commit_and_finish",
         upload.id,
         upload.epoch,
         upload.offset,
@@ -249,62 +267,9 @@ async def commit_and_finish(
         chunking.size_average_bytes,
         chunking.size_max_bytes,
         idempotency_key,
+        *digest_columns(digests),
     )
     return object_from_row(row)
-
-
-async def begin_body(
-    catalog: Catalog,
-    draft: UploadDraft,
-    *,
-    epoch: int,
-    blob: bytes,
-    size: int,
-    chunks: Sequence[BatchChunk],
-    expires_seconds: int,
-) -> list[IntentChunk] | Object:
-    """A body that is whole in memory: its object when the blob was there and whole, else the
-    intent.
-
-    Raises IdempotencyKeyInUse.
-    """
-    rows = await catalog.fetch(
-        "body_begin",
-        draft.id,
-        draft.tenant,
-        draft.owner,
-        draft.name,
-        draft.content_type,
-        json.dumps(draft.metadata),
-        draft.protocol,
-        blob,
-        size,
-        epoch,
-        [chunk.hash for chunk in chunks],
-        [chunk.size for chunk in chunks],
-        [chunk.generation for chunk in chunks],
-        expires_seconds,
-        draft.idempotency_key,
-    )
-    if rows and rows[0]["linked_at"] is not None:
-        return _linked_object(draft, blob, size, rows[0]["linked_at"])
-    return [IntentChunk(*row[1:]) for row in rows]
-
-
-def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datetime) -> Object:
-    return Object(
-        draft.id,
-        draft.tenant,
-        draft.owner,
-        draft.name,
-        blob,
-        draft.content_type,
-        size,
-        draft.metadata,
-        created_at,
-        None,
-        None,
-    )
 
 
 async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:

@@ -21,6 +21,10 @@ SEED: Final = 0
 # the default sizes versions of files share slightly more (docs/decisions/0002-chunk-size.md).
 NORMALIZATION: Final = 2
 
+# Kept free behind a whole chunk, so that what a socket gives at once does not make the buffer grow.
+FEED_ROOM_BYTES: Final = 256 * 1024
+_NO_BUFFER: Final = memoryview(bytearray())
+
 
 def require_compiled(implementation: type) -> None:
     """Raises ImportError for pyfastcdc's pure-Python fallback, which cuts at under 0.02 GB/s."""
@@ -38,10 +42,10 @@ class Chunker:
     """Cuts one upload's bytes; used by one task or thread at a time.
 
     Scanning releases the GIL and reads each byte about once (a chunk's first `size_min_bytes` not
-    at all). Each byte is copied into the buffer, then once out of it into its chunk; in between,
-    growing the buffer by an eighth at a time may move what is in it. Cutting chunks off the front
-    advances where the buffer starts; it never moves more than the half that is left. The buffer
-    holds less than `size_max_bytes` after a take().
+    at all). Each byte is copied into the buffer and once out of it into its chunk, and what is left
+    behind the last cut, less than `size_max_bytes`, is moved to the front. The buffer only grows,
+    in a few steps, and lasts until a flush: new memory for every chunk cost more than all the rest
+    of cutting. It holds less than `size_max_bytes` after a take().
 
     `size_average_bytes` is FastCDC's normal point, where the cut condition turns easier. The mean
     comes out a little above it on content without repetitions (docs/performance.md).
@@ -63,16 +67,21 @@ class Chunker:
             normalized_chunking=NORMALIZATION,
             seed=SEED,
         )
-        self._buffer = bytearray()
+        self._buffer = _NO_BUFFER
+        self._end = 0
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes fed and not yet handed out."""
-        return len(self._buffer)
+        return self._end
 
     def feed(self, piece: bytes | bytearray | memoryview) -> None:
         """Append a copy of `piece`; the caller bounds what it feeds before it takes."""
-        self._buffer += piece
+        end = self._end + len(piece)
+        if end > len(self._buffer):
+            self._grow(end)
+        self._buffer[self._end : end] = piece
+        self._end = end
 
     def take(self) -> list[bytes]:
         """The complete chunks that no further byte could change; often none."""
@@ -80,28 +89,33 @@ class Chunker:
 
     def flush(self) -> list[bytes]:
         """Everything that remains, cut, the last chunk as short as it happens to be."""
-        if 0 < len(self._buffer) <= self._size_min_bytes:
-            chunk = bytes(self._buffer)
-            self._buffer = bytearray()
-            return [chunk]
-        return self._cut(1)
+        if 0 < self._end <= self._size_min_bytes:
+            chunks = [bytes(self._buffer[: self._end])]
+        else:
+            chunks = self._cut(1)
+        self._buffer, self._end = _NO_BUFFER, 0
+        return chunks
+
+    def _grow(self, size: int) -> None:
+        """Room for `size` bytes and, up to a chunk and what comes before the next take, for three
+        times as many again.
+        """
+        room = min(4 * size, self._size_max_bytes + FEED_ROOM_BYTES)
+        grown = memoryview(bytearray(max(size, room)))
+        grown[: self._end] = self._buffer[: self._end]
+        self._buffer = grown
 
     def _cut(self, lookahead_bytes: int) -> list[bytes]:
         """Cut while at least `lookahead_bytes` are left."""
-        if len(self._buffer) < lookahead_bytes:
+        if self._end < lookahead_bytes:
             return []
-        chunks = _cut_front(self._fastcdc, self._buffer, lookahead_bytes)
-        del self._buffer[: sum(map(len, chunks))]
+        chunks = []
+        left = self._end
+        cuts = self._fastcdc.cut_buf(self._buffer[: self._end])
+        while left >= lookahead_bytes:
+            cut = next(cuts)
+            chunks.append(bytes(cut.data))
+            left -= cut.length
+        self._buffer[:left] = self._buffer[self._end - left : self._end]
+        self._end = left
         return chunks
-
-
-def _cut_front(fastcdc: FastCDC, buffer: bytearray, lookahead_bytes: int) -> list[bytes]:
-    """A function of its own so that every view of `buffer` is gone when it is cut short."""
-    chunks = []
-    left = len(buffer)
-    cuts = fastcdc.cut_buf(buffer)
-    while left >= lookahead_bytes:
-        cut = next(cuts)
-        chunks.append(bytes(cut.data))
-        left -= cut.length
-    return chunks

@@ -5,11 +5,14 @@ immutable bytes, so that what is sent to the store is what was named (INV-2, INV
 """
 
 import re
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from blake3 import blake3
+from zlib_ng import zlib_ng  # its CRC-32 is ten times as fast as the standard library's
+
+from mediastore.content.digests import Digester
 
 HASH_BYTES = 32
 _HASH_TEXT = re.compile(r"[0-9a-f]{64}")
@@ -33,16 +36,19 @@ class ChunkName:
 
 def name_chunk(data: bytes) -> ChunkName:
     """BLAKE3, size in bytes and zlib's CRC-32 of a chunk."""
-    return ChunkName(blake3(data).digest(), len(data), zlib.crc32(data))
+    return ChunkName(blake3(data).digest(), len(data), zlib_ng.crc32(data))
 
 
 class BlobHasher:
-    """The running BLAKE3 of a blob, from byte 0 to `offset`; for one task or thread at a time."""
+    """The running BLAKE3 of a blob, from byte 0 to `offset`, and beside it the digests by
+    `algorithms` that its client declared; for one task or thread at a time.
+    """
 
-    __slots__ = ("_hash", "_offset")
+    __slots__ = ("_declared", "_hash", "_offset")
 
-    def __init__(self) -> None:
+    def __init__(self, algorithms: Iterable[str] = ()) -> None:
         self._hash = blake3()
+        self._declared = Digester(algorithms)
         self._offset = 0
 
     @property
@@ -53,18 +59,24 @@ class BlobHasher:
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Hash the bytes that follow `offset`."""
         self._hash.update(data)
+        self._declared.update(data)
         self._offset += memoryview(data).nbytes
 
     def copy(self) -> Self:
         """An independent hasher in the same place: bytes tried on it can be given up again."""
         twin = type(self)()
         twin._hash = self._hash.copy()
+        twin._declared = self._declared.copy()
         twin._offset = self._offset
         return twin
 
     def digest(self) -> bytes:
         """The 32-byte id of a blob that ends here; hashing can go on."""
         return self._hash.digest()
+
+    def digests(self) -> dict[str, bytes]:
+        """The digests, by algorithm, of a blob that ends here."""
+        return self._declared.digests()
 
 
 def format_hash(hash_: bytes) -> str:

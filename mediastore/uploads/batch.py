@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.staging import intend_staged
 from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk, Upload, intend
 from mediastore.chunkstore.keys import chunk_key, new_generation
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
@@ -30,13 +31,21 @@ Commit = Callable[[Sequence[CommitChunk]], Awaitable[Result]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Chunks in order, named, in memory."""
+    """Chunks in order, named, in memory. `staged_bytes` of the same body lie stored between the
+    upload's offset and this batch, and are acknowledged with it or not at all.
+    """
 
     chunks: tuple[NamedChunk, ...]
+    staged_bytes: int = 0
 
     @property
     def size(self) -> int:
         return sum(len(chunk.data) for chunk in self.chunks)
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """How far the commit of this batch moves the offset."""
+        return self.staged_bytes + self.size
 
     def rows(self) -> list[BatchChunk]:
         """What the intent writes, with a new generation for whatever turns out to be new."""
@@ -54,12 +63,23 @@ class BatchStore:
     async def store(
         self, upload: Upload, batch: Batch, commit: Commit[Result], *, expires_seconds: int
     ) -> Result:
-        """Intent, PUTs and `commit` of a batch at the upload's offset; what `commit` returned.
+        """Intent, PUTs and `commit` of a batch; what `commit` returned. A batch without chunks is
+        its commit alone.
 
         Raises what `intend` and `commit` raise, ChunkStoreUnavailable, StorageFull.
         """
+        if not batch.chunks:
+            return await commit([])
 
         async def intent() -> list[IntentChunk]:
+            if batch.staged_bytes:
+                return await intend_staged(
+                    self._catalog,
+                    upload,
+                    batch.rows(),
+                    staged_bytes=batch.staged_bytes,
+                    expires_seconds=expires_seconds,
+                )
             return await intend(
                 self._catalog, upload, batch.rows(), expires_seconds=expires_seconds
             )

@@ -67,10 +67,7 @@ class BodyReader:
             self._woken = False
             return b""
         try:
-            piece = self._stream.read_nowait()  # a timeout costs more than all the rest of this
-            if not piece and not self._stream.at_eof():
-                async with asyncio.timeout(self._idle_seconds) as self._deadline:
-                    piece = await self._stream.readany()
+            piece = await self._next_piece()
         except TimeoutError:
             return self._after_timeout()
         except _LOSSES:
@@ -96,6 +93,20 @@ class BodyReader:
         """Begin a new rate window: the time since the last read was ours, not the client's."""
         self._window_start = self._clock.monotonic()
         self._window_bytes = 0
+
+    async def _next_piece(self) -> bytes:
+        """A piece as the socket gave it, b"" at the end. Asking for all that is there would copy
+        every byte once more, and a timeout costs more than all the rest of this.
+        """
+        while not self._stream.at_eof():
+            if self._stream.total_bytes > self.received_bytes:
+                piece, _ = await self._stream.readchunk()
+            else:
+                async with asyncio.timeout(self._idle_seconds) as self._deadline:
+                    piece, _ = await self._stream.readchunk()
+            if piece:  # it is empty at the end of an HTTP chunk
+                return piece
+        return b""
 
     def _expire(self) -> None:
         if self._deadline is not None and not self._deadline.expired():

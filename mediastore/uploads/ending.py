@@ -5,8 +5,7 @@ transaction is all); this process has hashed all content before the last batch (
 one transaction); or it has not, or there is more to do (fragments.py), and a job does it.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,30 +15,18 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
-    commit,
     commit_and_finish,
     intend,
     new_epoch,
 )
-from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
+from mediastore.catalog.whole_body import begin_body
+from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.fragments import needs_job
+from mediastore.uploads.hashing import declared_digests, hash_batch
 from mediastore.uploads.parts import UploadParts
-
-
-async def hash_batch(hasher: BlobHasher, batch: Batch) -> None:
-    """Hash a batch's chunks, in a thread when that is worth it."""
-    if batch.size < THREAD_WORTH_BYTES:
-        _hash_chunks(hasher, batch)
-    else:
-        await asyncio.to_thread(_hash_chunks, hasher, batch)
-
-
-def _hash_chunks(hasher: BlobHasher, batch: Batch) -> None:
-    for chunk in batch.chunks:
-        hasher.update(chunk.data)
+from mediastore.uploads.staging import commit_batch
 
 
 async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch) -> Object:
@@ -47,9 +34,7 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
 
     Raises BadDigest before anything is written, IdempotencyKeyInUse, and what batches raise.
     """
-    blob = await _blob_hash(batch)
-    if draft.declared_hash is not None and draft.declared_hash != blob:
-        raise BadDigest
+    blob = await _checked_blob_hash(batch, draft)
     epoch = new_epoch()
     expires_seconds = parts.settings.uploads.expires_seconds
     begun = await begin_body(
@@ -73,7 +58,9 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
         return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(parts, upload, batch, chunks, blob, draft.idempotency_key)
+        return await _commit_and_finish(
+            parts, upload, batch, chunks, blob, draft.declared_digests, draft.idempotency_key
+        )
 
     try:
         return await parts.batches.put_and_commit(batch, begun, intent, commit_last)
@@ -90,26 +77,27 @@ async def store_last_batch(
     *,
     idempotency_key: str | None,
 ) -> Object | None:
-    """The last batch of an open upload, maybe empty. None: a job is at it, the object comes
-    later.
+    """The last batch of an open upload, maybe empty. None: a job is at it, the object comes later.
+
+    Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
     """
-    if hasher.offset != upload.offset:
+    if hasher.offset != upload.offset + batch.staged_bytes:
         return await _finish_later(parts, upload, batch, hasher, idempotency_key)
-    await hash_batch(hasher, batch)
+    await hash_batch(batch, hasher)
+    blob, digests = hasher.digest(), declared_digests(hasher, upload.declared_digests)
     if needs_job(
         parts.settings,
-        size=upload.fragmented_bytes + batch.size,
+        size=upload.fragmented_bytes + batch.acknowledged_bytes,
         fragments=upload.fragments + len(batch.chunks),
         rechunked=upload.rechunked,
     ):
         return await _finish_later(parts, upload, batch, hasher, idempotency_key)
-    blob = hasher.digest()
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(parts, upload, batch, chunks, blob, idempotency_key)
+        return await _commit_and_finish(
+            parts, upload, batch, chunks, blob, digests, idempotency_key
+        )
 
-    if not batch.chunks:
-        return await commit_last([])
     return await parts.batches.store(
         upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
     )
@@ -121,18 +109,20 @@ async def _commit_and_finish(
     batch: Batch,
     chunks: Sequence[CommitChunk],
     blob: bytes,
+    digests: Mapping[str, bytes],
     idempotency_key: str | None,
 ) -> Object:
     made = await commit_and_finish(
         parts.catalog,
         upload,
-        batch.size,
+        batch.acknowledged_bytes,
         chunks,
         blob=blob,
         chunking=parts.settings.chunking,
         idempotency_key=idempotency_key,
+        digests=digests,
     )
-    parts.metrics.acknowledged_bytes.inc(batch.size)
+    parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
     return parts.finished(made)
 
 
@@ -144,25 +134,13 @@ async def _finish_later(
     idempotency_key: str | None,
 ) -> Object | None:
     """Commit the last batch as finishing; a job does the rest."""
-    expires_seconds = parts.settings.uploads.expires_seconds
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
-        return await commit(
-            parts.catalog,
-            upload,
-            batch.size,
-            chunks,
-            finishing=True,
-            expires_seconds=expires_seconds,
-        )
+        return await commit_batch(parts, upload, batch, chunks, finishing=True)
 
-    if batch.chunks:
-        offset = await parts.batches.store(
-            upload, batch, commit_last, expires_seconds=expires_seconds
-        )
-    else:
-        offset = await commit_last([])
-    parts.metrics.acknowledged_bytes.inc(batch.size)
+    offset = await parts.batches.store(
+        upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
+    )
     whole = replace(
         upload,
         offset=offset,
@@ -174,12 +152,18 @@ async def _finish_later(
     return None if made is None else parts.finished(made)
 
 
-async def _blob_hash(batch: Batch) -> bytes:
-    if len(batch.chunks) == 1:
-        return batch.chunks[0].hash
-    hasher = BlobHasher()
-    await hash_batch(hasher, batch)
-    return hasher.digest()
+async def _checked_blob_hash(batch: Batch, draft: UploadDraft) -> bytes:
+    """The blob's id. Raises BadDigest if the content is not what the draft declares."""
+    if len(batch.chunks) == 1 and not draft.declared_digests:
+        blob = batch.chunks[0].hash
+    else:
+        hasher = BlobHasher(draft.declared_digests)
+        await hash_batch(batch, hasher)
+        blob = hasher.digest()
+        declared_digests(hasher, draft.declared_digests)
+    if draft.declared_hash not in (None, blob):
+        raise BadDigest
+    return blob
 
 
 def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
@@ -198,4 +182,5 @@ def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Uplo
         draft.declared_hash,
         epoch,
         parts.clock.now() + timedelta(seconds=parts.settings.uploads.expires_seconds),
+        draft.declared_digests,
     )

@@ -33,6 +33,7 @@ from mediastore.errors import (
 )
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
+from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import catch_up
 
@@ -87,7 +88,7 @@ class Finisher:
             claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
             if claimed is None:
                 return None
-            job = self.start(claimed, BlobHasher())
+            job = self.start(claimed, BlobHasher(claimed.declared_digests))
         return await self._wait(job)
 
     async def sweep(self) -> None:
@@ -104,7 +105,7 @@ class Finisher:
                         continue
                     claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
                     if claimed is not None:
-                        _ = self.start(claimed, BlobHasher())
+                        _ = self.start(claimed, BlobHasher(claimed.declared_digests))
             except MediastoreError as error:
                 log.warning("finishing_sweep_failed", code=error.code, detail=error.detail)
 
@@ -150,6 +151,7 @@ class Finisher:
                 size=upload.offset,
                 chunking=self._settings.chunking,
                 idempotency_key=idempotency_key,
+                digests=declared_digests(hasher, upload.declared_digests),
             )
         except (BadDigest, IdempotencyKeyInUse):
             await terminate_upload(self._catalog, upload.tenant, upload.id)

@@ -5,12 +5,16 @@ last bytes, the one that makes the final, one that asks for the final), and a sw
 process has died in between. Steps are bounded and go on where the last one came to.
 """
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
 from mediastore.catalog.concatenation import (
     Joined,
+    create_final,
     final_of_part,
     get_concatenation,
     join_parts,
@@ -18,11 +22,12 @@ from mediastore.catalog.concatenation import (
 )
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import Upload, get_upload, new_epoch
+from mediastore.catalog.uploads import Upload, UploadDraft, get_upload, new_epoch
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import MediastoreError
 from mediastore.settings import Settings
+from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.running_hash import RunningHashes
 
@@ -41,28 +46,57 @@ class Joiner:
         catalog: Catalog,
         hashes: RunningHashes,
         finisher: Finisher,
+        metrics: Metrics,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._hashes = hashes
         self._finisher = finisher
+        self._metrics = metrics
         self._settings = settings
         self._clock = clock
 
-    async def join(self, tenant: str, final: UUID) -> Object | None:
-        """Join what can be joined; after the last part, wait a while for the object.
+    async def create(self, draft: UploadDraft, parts: Sequence[UUID], header: str) -> UUID:
+        """A final upload of these parts, in order; if they are whole its job has been started. For
+        a list that was given before it is the final that this made.
 
-        Raises TooLarge when the parts have too many bytes together, and what finishing raises.
+        Raises BadConcatenation, PartTaken, TooLarge.
         """
-        upload = await self._joined(tenant, final)
-        if upload is None:
-            return None
-        return await self.finish(upload)
+        uploads = self._settings.uploads
+        final, joined = await create_final(
+            self._catalog,
+            draft,
+            parts,
+            header=header,
+            epoch=new_epoch(),
+            size_max_bytes=uploads.size_max_bytes,
+            expires_seconds=uploads.expires_seconds,
+        )
+        if joined is not None:
+            self._metrics.uploads_created[draft.protocol].inc()
+        if joined is Joined.WHOLE:
+            await self._start(draft.tenant, final)
+        return final
 
-    async def finish(self, upload: Upload) -> Object | None:
-        """Finish a final that this process has made whole; None: its job is still running."""
-        return await self._finisher.finish(upload, await self._hasher(upload))
+    async def join(self, tenant: str, final: UUID) -> bool:
+        """Join what can be joined. True: that was all, and the final's job has been started.
+
+        Raises TooLarge when the parts have too many bytes together.
+        """
+        epoch = new_epoch()
+        joined: Joined | None = Joined.MORE
+        while joined is Joined.MORE:
+            joined = await join_parts(
+                self._catalog,
+                final,
+                epoch=epoch,
+                size_max_bytes=self._settings.uploads.size_max_bytes,
+                expires_seconds=self._settings.uploads.expires_seconds,
+            )
+        if joined is Joined.WHOLE:
+            await self._start(tenant, final)
+        return joined is Joined.WHOLE
 
     async def part_came(self, part: Upload) -> None:
         """A part has all its bytes: if its final waits for it, join it. Its sender does not wait
@@ -70,7 +104,7 @@ class Joiner:
         """
         final = await final_of_part(self._catalog, part.id)
         if final is not None:
-            await self._join_and_start(part.tenant, final)
+            await self._join_quietly(part.tenant, final)
 
     async def sweep(self) -> None:
         """For ever: join what nobody has joined, even if nobody asks."""
@@ -84,33 +118,30 @@ class Joiner:
                 log.warning("joining_sweep_failed", code=error.code, detail=error.detail)
                 continue
             for tenant, final in ready:
-                await self._join_and_start(tenant, final)
+                await self._join_quietly(tenant, final)
 
-    async def _join_and_start(self, tenant: str, final: UUID) -> None:
+    async def _join_quietly(self, tenant: str, final: UUID) -> None:
         try:
-            upload = await self._joined(tenant, final)
-            if upload is not None:
-                _ = self._finisher.start(upload, await self._hasher(upload))
+            await self.join(tenant, final)
         except MediastoreError as error:
             log.warning("joining_failed", upload=str(final), code=error.code, detail=error.detail)
 
-    async def _joined(self, tenant: str, final: UUID) -> Upload | None:
-        """Join what can be joined. The final, if this has made it whole: its epoch is ours."""
-        epoch = new_epoch()
-        joined: Joined | None = Joined.MORE
-        while joined is Joined.MORE:
-            joined = await join_parts(
-                self._catalog,
-                final,
-                epoch=epoch,
-                size_max_bytes=self._settings.uploads.size_max_bytes,
-                expires_seconds=self._settings.uploads.expires_seconds,
-            )
-        return await get_upload(self._catalog, tenant, final) if joined is Joined.WHOLE else None
+    async def _start(self, tenant: str, final: UUID) -> None:
+        """Start the job of a final that this process has just made whole: its epoch is ours."""
+        upload = await get_upload(self._catalog, tenant, final)
+        if upload is not None:
+            job = self._finisher.start(upload, await self._hasher(upload))
+            job.add_done_callback(self._count)
+
+    def _count(self, job: "asyncio.Task[Object]") -> None:
+        if not job.cancelled() and job.exception() is None:
+            self._metrics.uploads_finished.inc()
 
     async def _hasher(self, upload: Upload) -> BlobHasher:
         """What this process has hashed of the first part is the beginning of the whole."""
+        if upload.declared_digests:
+            return BlobHasher(upload.declared_digests)
         concatenation = await get_concatenation(self._catalog, upload.tenant, upload.id)
         if concatenation is None:
             return BlobHasher()
-        return self._hashes.take(concatenation.first_part, upload.offset)
+        return self._hashes.take(replace(upload, id=concatenation.first_part))

@@ -2,13 +2,15 @@
 
 import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from multidict import MultiMapping
 from uuid_utils.compat import uuid7
 
+from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
 from mediastore.content.hashing import parse_hash
 from mediastore.errors import BadMetadata, BadRequest
@@ -18,6 +20,7 @@ from mediastore.objects.fields import (
     checked_metadata,
     checked_text,
 )
+from mediastore.uploads.digest_fields import united
 
 CONTENT_TYPE_DEFAULT = "application/octet-stream"
 CONTENT_TYPE_LENGTH_MAX = 255
@@ -26,7 +29,9 @@ _MEDIA_TYPE = re.compile(
     r"[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[\x20-\x7e]*)?"
 )
 _TUS_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")  # ASCII without space and comma
-_QUERY_PARAMETERS = frozenset({"name", "owner", "metadata", "blake3"})
+_TUS_HEADER_LENGTH_MAX = 8190  # of one header field, as this server takes them
+_QUERY_PARAMETERS = frozenset({"name", "owner", "metadata", "blake3", "sha-256"})
+_QUERY_TEXT = "name, owner, metadata, blake3 and sha-256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Description:
     content_type: str
     metadata: dict[str, Any]
     declared_hash: bytes | None
+    declared_digests: Mapping[str, bytes]
 
     def draft(
         self,
@@ -46,9 +52,15 @@ class Description:
         *,
         length: int | None,
         idempotency_key: str | None = None,
+        digests: Sequence[Mapping[str, bytes]] = (),
+        tus_metadata: str | None = None,
         concat: str | None = None,
     ) -> UploadDraft:
-        """A new upload of what is described; `concat` is "partial" for a part of another."""
+        """A new upload of what is described; `digests` of its content were declared elsewhere,
+        `concat` is "partial" for a part of another.
+
+        Raises BadDigest if they contradict the description.
+        """
         return UploadDraft(
             id=uuid7(),
             tenant=tenant,
@@ -60,6 +72,8 @@ class Description:
             length=length,
             declared_hash=self.declared_hash,
             idempotency_key=idempotency_key,
+            declared_digests=united(self.declared_digests, *digests),
+            tus_metadata=tus_metadata,
             concat=concat,
         )
 
@@ -68,9 +82,9 @@ def from_tus(header: str | None, *, metadata_max_bytes: int) -> Description:
     """`Upload-Metadata` (tus 1.0.0, creation): comma-separated keys, each with a base64 value or
     none.
 
-    `filename` or `name`, `filetype`, `owner` and `blake3` (64 hex) are the object's fields; the
-    others are its metadata, all text. Raises BadMetadata for whatever is not valid: nothing is
-    guessed.
+    `filename` or `name`, `filetype` and `owner` are the object's fields, `blake3` and `sha-256` (64
+    hex) digests that its content must have; the others are its metadata, all text. Raises
+    BadMetadata for whatever is not valid: nothing is guessed.
     """
     pairs = _tus_pairs(header)
     name = pairs.pop("filename", None) or pairs.pop("name", None) or ""
@@ -78,22 +92,41 @@ def from_tus(header: str | None, *, metadata_max_bytes: int) -> Description:
         name=name,
         owner=pairs.pop("owner", ""),
         content_type=pairs.pop("filetype", "") or CONTENT_TYPE_DEFAULT,
-        declared_hash=pairs.pop("blake3", None),
+        blake3=pairs.pop("blake3", None),
+        sha_256=pairs.pop("sha-256", None),
         metadata=pairs,
         metadata_max_bytes=metadata_max_bytes,
     )
 
 
+def to_tus(made: Object) -> str | None:
+    """`Upload-Metadata` for what has become an object: its fields, and its metadata as far as that
+    is text under keys that tus can have. None for nothing, and for what is too long for a header.
+    """
+    pairs = {"filename": made.name, "owner": made.owner}
+    if made.content_type != CONTENT_TYPE_DEFAULT:
+        pairs["filetype"] = made.content_type
+    said = {key: value for key, value in pairs.items() if value}
+    for key, value in made.metadata.items():
+        if isinstance(value, str) and _TUS_KEY.fullmatch(key):
+            said.setdefault(key, value)
+    header = ",".join(
+        f"{key} {b64encode(value.encode()).decode()}".rstrip() for key, value in said.items()
+    )
+    return header if 0 < len(header) <= _TUS_HEADER_LENGTH_MAX else None
+
+
 def from_query(
     query: MultiMapping[str], content_type: str | None, *, metadata_max_bytes: int
 ) -> Description:
-    """`?name=&owner=&metadata={JSON}&blake3=HEX` and the Content-Type of a one-request upload.
+    """`?name=&owner=&metadata={JSON}&blake3=HEX&sha-256=HEX` and the Content-Type of a one-request
+    upload.
 
     Raises BadMetadata, BadRequest.
     """
     for parameter in query:
         if parameter not in _QUERY_PARAMETERS:
-            raise BadRequest(f"this URL takes name, owner, metadata and blake3, not {parameter!r}")
+            raise BadRequest(f"this URL takes {_QUERY_TEXT}, not {parameter!r}")
     try:
         metadata = json.loads(query.get("metadata", "{}"))
     except (ValueError, RecursionError):
@@ -102,7 +135,8 @@ def from_query(
         name=query.get("name", ""),
         owner=query.get("owner", ""),
         content_type=content_type or CONTENT_TYPE_DEFAULT,
-        declared_hash=query.get("blake3"),
+        blake3=query.get("blake3"),
+        sha_256=query.get("sha-256"),
         metadata=metadata,
         metadata_max_bytes=metadata_max_bytes,
     )
@@ -126,23 +160,28 @@ def _description(
     name: str,
     owner: str,
     content_type: str,
-    declared_hash: str | None,
+    blake3: str | None,
+    sha_256: str | None,
     metadata: object,
     metadata_max_bytes: int,
 ) -> Description:
     if len(content_type) > CONTENT_TYPE_LENGTH_MAX or not _MEDIA_TYPE.fullmatch(content_type):
         raise BadMetadata("the content type is not a media type")
-    try:
-        hash_ = None if declared_hash is None else parse_hash(declared_hash)
-    except ValueError as error:
-        raise BadMetadata(f"blake3: {error}") from None
     return Description(
         checked_text("name", name, NAME_LENGTH_MAX),
         checked_text("owner", owner, OWNER_LENGTH_MAX),
         content_type,
         checked_metadata(metadata, metadata_max_bytes),
-        hash_,
+        None if blake3 is None else _hash("blake3", blake3),
+        {} if sha_256 is None else {"sha-256": _hash("sha-256", sha_256)},
     )
+
+
+def _hash(field: str, text: str) -> bytes:
+    try:
+        return parse_hash(text)
+    except ValueError as error:
+        raise BadMetadata(f"{field}: {error}") from None
 
 
 def _tus_pairs(header: str | None) -> dict[str, str]:

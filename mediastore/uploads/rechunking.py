@@ -114,7 +114,7 @@ class Rechunker:
             await asyncio.wait(jobs)
 
     async def _make_room(self, upload: Upload) -> None:
-        hasher = self._hashes.take(upload.id, upload.offset)
+        hasher = self._hashes.take(upload)
         await self._run(upload, hasher)
         self._hashes.keep(upload.id, hasher)
 

@@ -27,6 +27,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("HEAD", tus.head)
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
+    resource.add_route("POST", tus.post)
     app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
@@ -38,7 +39,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
     hashes = RunningHashes(settings.uploads.takeover_hashers_max)
     rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     finisher = Finisher(catalog, store, memory, rechunker, settings, app[CLOCK])
-    joiner = Joiner(catalog, hashes, finisher, settings, app[CLOCK])
+    joiner = Joiner(catalog, hashes, finisher, metrics, settings, app[CLOCK])
     app[UPLOADS] = Uploads(
         UploadParts(
             settings=settings,

@@ -13,6 +13,7 @@ from uuid import UUID
 from mediastore.catalog.finishing import StoredChunk, stored_chunks
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.reading import mark_damaged
+from mediastore.catalog.uploads import Upload
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk
@@ -30,13 +31,13 @@ class RunningHashes:
         self._entries_max = entries_max
         self._hashers: OrderedDict[UUID, BlobHasher] = OrderedDict()
 
-    def take(self, upload: UUID, offset: int) -> BlobHasher:
-        """The hasher that stands at `offset`; one at 0 if this process has not read what lies
-        before.
+    def take(self, upload: Upload) -> BlobHasher:
+        """The hasher that stands at the upload's offset; one at 0 if this process has not read what
+        lies before.
         """
-        hasher = self._hashers.pop(upload, None)
-        if hasher is None or hasher.offset > offset:
-            return BlobHasher()
+        hasher = self._hashers.pop(upload.id, None)
+        if hasher is None or hasher.offset > upload.offset:
+            return BlobHasher(upload.declared_digests)
         return hasher
 
     def keep(self, upload: UUID, hasher: BlobHasher) -> None:

@@ -5,22 +5,22 @@ request's body at once. Between processes only the epoch decides (INV-8).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
 
-from mediastore.catalog.concatenation import Joined, create_final
+from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
     create_upload,
     find_by_idempotency_key,
     get_upload,
-    new_epoch,
     take_upload,
     terminate_upload,
 )
@@ -90,53 +90,62 @@ class Uploads:
         return await self._finished_if_whole(upload)
 
     async def receive_new(
-        self, draft: UploadDraft, stream: StreamReader, *, ends_with_body: bool
+        self,
+        draft: UploadDraft,
+        stream: StreamReader,
+        *,
+        ends_with_body: bool,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
-        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone), and what
-        sessions raise.
+        Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
+        ChecksumMismatch for a body that has not `body_digests`, and what sessions raise.
         """
-        if draft.length == 0 and not ends_with_body:
-            return await self.begin(draft)
-        session = Session(self.parts, draft, keeps_broken=False, ends_with_body=ends_with_body)
+        session = Session(
+            self.parts,
+            draft,
+            keeps_broken=False,
+            ends_with_body=ends_with_body,
+            body_digests=body_digests,
+        )
         return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
 
-    async def append(self, upload: Upload, stream: StreamReader) -> Standing:
+    async def append(
+        self,
+        upload: Upload,
+        stream: StreamReader,
+        *,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
+    ) -> Standing:
         """The next bytes of an upload that this request has taken.
 
-        Raises UploadFragmented before any of them is read, if that has too many small pieces.
+        With `body_digests` all of it counts or, as after a broken connection, nothing. Raises
+        ChecksumMismatch (member `offset`, which has not moved), and UploadFragmented before
+        anything is read, if the upload has too many small pieces.
         """
         if too_many(self.parts.settings, size=upload.fragmented_bytes, fragments=upload.fragments):
             upload = await self.parts.rechunker.make_room(upload)
-        session = Session(self.parts, upload, keeps_broken=True, ends_with_body=False)
+        session = Session(
+            self.parts,
+            upload,
+            keeps_broken=True,
+            ends_with_body=False,
+            body_digests=body_digests,
+        )
         return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+
+    async def declare_length(self, upload: Upload, length: int) -> Upload:
+        """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
+        return await declare_length(self.parts.catalog, upload, length)
 
     async def concatenate(
         self, draft: UploadDraft, part_ids: Sequence[UUID], header: str
     ) -> tuple[UUID, Standing]:
-        """A final upload of these parts, finished if they are whole; for a list that was given
-        before, what has become of the final that this made.
-
-        Raises BadConcatenation, PartTaken, TooLarge, and what finishing raises.
+        """A final upload of these parts, and where it stands; given again, the list is the same
+        final. Raises BadConcatenation, PartTaken, TooLarge, and what `take` raises.
         """
-        uploads = self.parts.settings.uploads
-        final, joined = await create_final(
-            self.parts.catalog,
-            draft,
-            part_ids,
-            header=header,
-            epoch=new_epoch(),
-            size_max_bytes=uploads.size_max_bytes,
-            expires_seconds=uploads.expires_seconds,
-        )
-        if joined is not None:
-            self.parts.metrics.uploads_created[draft.protocol].inc()
-        if joined is Joined.WHOLE:
-            upload = await get_upload(self.parts.catalog, draft.tenant, final)
-            if upload is not None:
-                made = await self.parts.joiner.finish(upload)
-                return final, Standing(upload, self._counted(made))
+        final = await self.parts.joiner.create(draft, part_ids, header)
         return final, await self.take(draft.tenant, final)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
@@ -166,8 +175,8 @@ class Uploads:
             return Standing(upload, made)
         self._interrupt((tenant, id_))
         if upload.concat == "final":
-            made = self._counted(await self.parts.joiner.join(tenant, id_))
-            return Standing(await get_upload(self.parts.catalog, tenant, id_) or upload, made)
+            whole = await self.parts.joiner.join(tenant, id_)
+            return await self.take(tenant, id_) if whole else Standing(upload, None)
         return await self._finished_if_whole(upload)
 
     async def terminate(self, tenant: str, id_: UUID) -> None:
@@ -207,7 +216,7 @@ class Uploads:
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole or upload.concat == "partial":
             return Standing(upload, None)
-        hasher = self.parts.hashes.take(upload.id, upload.offset)
+        hasher = self.parts.hashes.take(upload)
         try:
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None
@@ -224,9 +233,6 @@ class Uploads:
         if writes:
             raise UploadFragmented(offset=upload.offset)
         return Standing(upload, None)
-
-    def _counted(self, made: Object | None) -> Object | None:
-        return None if made is None else self.parts.finished(made)
 
     async def _object(self, tenant: str, id_: UUID) -> Object:
         found = await get_object(self.parts.catalog, tenant, id_)

@@ -1,27 +1,33 @@
 """The upload session: what one request does to one upload, from its first byte to its last.
 
 States of a session: *unborn* (no row yet: a body that may turn out to fit in memory), *open* (a
-row, batches are stored one behind the other while the next one fills), *done* (an object, or an
-offset that was acknowledged). Keeps INV-1 (only commit acknowledges), INV-8 (every step names epoch
+row, batches are stored one behind the other while the next one fills; each is acknowledged, or
+staged while the body has yet to be verified), *done* (an object, or an offset that was
+acknowledged). Keeps INV-1 (only commit acknowledges), INV-8 (every step names epoch
 and offset) and the memory budget: what a session cannot hold it stores, and while it waits for its
 client it lets go when others need the room.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object
-from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, commit, create_upload
+from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, create_upload
+from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import TooLarge, UploadFragmented
+from mediastore.errors import ChecksumMismatch, TooLarge, UploadFragmented
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body_check import BodyCheck
 from mediastore.uploads.cutting import Cutter, NamedChunk
-from mediastore.uploads.ending import hash_batch, store_last_batch, store_whole_body
+from mediastore.uploads.ending import store_last_batch, store_whole_body
 from mediastore.uploads.fragments import too_many
+from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
 
@@ -48,9 +54,11 @@ class Session:
         *,
         keeps_broken: bool,
         ends_with_body: bool,
+        body_digests: Mapping[str, bytes] = NO_DIGESTS,
     ) -> None:
         """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
         `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
         self._draft = subject if isinstance(subject, UploadDraft) else None
@@ -64,11 +72,14 @@ class Session:
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
         self._storing: asyncio.Task[None] | None = None
+        self._check = BodyCheck(body_digests)
+        self._staged_bytes = 0
         self._hasher = (
-            BlobHasher()
-            if self.upload is None
-            else parts.hashes.take(self.upload.id, self.upload.offset)
+            BlobHasher(subject.declared_digests)
+            if isinstance(subject, UploadDraft)
+            else parts.hashes.take(subject)
         )
+        self._hasher_before = self._hasher.copy() if body_digests else None
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
 
     async def receive(self, body: BodyReader) -> Received:
@@ -88,9 +99,11 @@ class Session:
                     body.forgive()
             return await self._end(body)
         except BaseException:
-            if not self._keeps_broken:
-                await self._abandon_storing()
-                if self.upload is not None:
+            await self._abandon_storing()
+            if self.upload is not None:
+                if self._keeps_broken:
+                    await self._unstage(self.upload)
+                else:
                     await self._parts.drop_quietly(self.upload)
             raise
         finally:
@@ -150,7 +163,13 @@ class Session:
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
             return Received(end, 0, None, None)
+        if self._check.pending and end is not BodyEnd.WHOLE and self.upload is not None:
+            await self._abandon_storing()
+            await self._unstage(self.upload)
+            return Received(end, self.upload.offset, self.upload, None)
         self._fill(await self._cutter.flush())
+        await self._settle()
+        await self._verify()
         if self._is_part or not (self._received == self._length or self._ends_with_body):
             await self._store_filling()
             await self._settle()
@@ -160,16 +179,24 @@ class Session:
         made = await self._complete()
         return Received(end, self._received, self.upload, made)
 
+    async def _verify(self) -> None:
+        """Raises ChecksumMismatch, with the offset that has not moved."""
+        try:
+            await self._check.pass_or_raise(Batch(tuple(self._filling)))
+        except ChecksumMismatch as error:
+            if self.upload is not None and self._keeps_broken:
+                error.members["offset"] = self.upload.offset
+            raise
+
     async def _complete(self) -> Object | None:
-        await self._settle()
-        batch = Batch(tuple(self._filling))
+        batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch)
         key = None if self._draft is None else self._draft.idempotency_key
         upload = self._open_upload()
         made = await store_last_batch(self._parts, upload, batch, self._hasher, idempotency_key=key)
         if made is None:  # what the answer acknowledges is the row as it stands now
-            whole = upload.offset + batch.size
+            whole = upload.offset + batch.acknowledged_bytes
             self.upload = replace(upload, offset=whole, length=whole, state="finishing")
         return made
 
@@ -186,9 +213,11 @@ class Session:
         await self._settle()
         if self.upload is None:
             await self._be_born()
-        if self._filling:
-            batch = Batch(tuple(self._filling))
+        batch = Batch(tuple(self._filling), self._staged_bytes)
+        if batch.chunks or (batch.staged_bytes and not self._check.pending):
             self._filling, self._filling_bytes = [], 0
+            if self._check.pending:
+                self._staged_bytes += batch.size
             self._storing = asyncio.create_task(self._store(batch))
 
     async def _be_born(self) -> None:
@@ -203,31 +232,26 @@ class Session:
 
     async def _store(self, batch: Batch) -> None:
         upload = self._open_upload()
-        expires_seconds = self._parts.settings.uploads.expires_seconds
+        keep = stage_batch if self._check.pending else commit_batch
 
-        async def commit_batch(chunks: Sequence[CommitChunk]) -> int:
-            return await commit(
-                self._parts.catalog,
-                upload,
-                batch.size,
-                chunks,
-                finishing=False,
-                expires_seconds=expires_seconds,
-            )
+        async def commit(chunks: Sequence[CommitChunk]) -> int:
+            return await keep(self._parts, upload, batch, chunks)
 
-        hashing = self._start_hashing(batch, upload.offset)
+        hashing = self._start_hashing(batch, upload.offset + batch.staged_bytes)
         try:
             offset = await self._parts.batches.store(
-                upload, batch, commit_batch, expires_seconds=expires_seconds
+                upload,
+                batch,
+                commit,
+                expires_seconds=self._parts.settings.uploads.expires_seconds,
             )
             await hashing
         except BaseException:
-            self._hasher = BlobHasher()
+            self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
         fragments = upload.fragments + len(batch.chunks)
         self.upload = replace(upload, offset=offset, fragments=fragments)
-        self._parts.metrics.acknowledged_bytes.inc(batch.size)
         self._memory.shrink(batch.size)
 
     def _open_upload(self) -> Upload:
@@ -235,10 +259,21 @@ class Session:
             raise RuntimeError("a batch is stored only for an upload that has a row")
         return self.upload
 
-    def _start_hashing(self, batch: Batch, offset: int) -> asyncio.Task[None]:
+    async def _unstage(self, upload: Upload) -> None:
+        """Give up what is staged, and what was hashed of it."""
+        if self._hasher_before is not None:
+            self._parts.hashes.keep(upload.id, self._hasher_before)
+        if self._staged_bytes:
+            await unstage_quietly(self._parts, upload)
+
+    def _start_hashing(self, batch: Batch, start: int) -> asyncio.Task[None]:
         """Hash the batch beside its PUTs, if this process has read all that lies before it."""
-        follows = self._hasher.offset == offset
-        return asyncio.create_task(hash_batch(self._hasher, batch) if follows else _nothing())
+        hashers: list[BlobHasher | Digester] = []
+        if self._hasher.offset == start:
+            hashers.append(self._hasher)
+        if self._check.pending:
+            hashers.append(self._check.digester)
+        return asyncio.create_task(hash_batch(batch, *hashers))
 
     async def _settle(self) -> None:
         """Wait for the batch under way; raises what it raised."""
@@ -255,7 +290,3 @@ class Session:
     def _keep_hasher(self) -> None:
         if self.upload is not None:
             self._parts.hashes.keep(self.upload.id, self._hasher)
-
-
-async def _nothing() -> None:
-    return None

@@ -217,7 +217,7 @@ async def simulation(
             hashes=hashes,
             rechunker=rechunker,
             finisher=finisher,
-            joiner=Joiner(stepped, hashes, finisher, settings, SystemClock()),
+            joiner=Joiner(stepped, hashes, finisher, metrics, settings, SystemClock()),
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

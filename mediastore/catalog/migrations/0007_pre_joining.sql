@@ -482,8 +482,8 @@ END $$;
 -- the same final (and `outcome` NULL).
 CREATE FUNCTION concatenation_create_v1(
     p_final uuid, p_tenant text, p_owner text, p_name text, p_content_type text, p_metadata jsonb, p_protocol text,
-    p_declared_hash bytea, p_epoch bigint, p_parts uuid[], p_header text,
-    p_size_max bigint, p_rows integer, p_expires_seconds integer
+    p_declared_hash bytea, p_declared_digests jsonb, p_tus_metadata text, p_epoch bigint,
+    p_parts uuid[], p_header text, p_size_max bigint, p_rows integer, p_expires_seconds integer
 ) RETURNS TABLE (final uuid, outcome text)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -515,10 +515,10 @@ BEGIN
     IF v_total > p_size_max THEN
         RAISE EXCEPTION 'the parts have % bytes together, more than %', v_total, p_size_max USING ERRCODE = 'MS013';
     END IF;
-    INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, declared_hash, epoch, concat,
-                         created_at, touched_at, expires_at)
-    VALUES (p_final, p_tenant, p_owner, p_name, p_content_type, p_metadata, p_protocol, p_declared_hash, p_epoch,
-            'final', catalog_clock(), catalog_clock(), catalog_clock() + make_interval(secs => p_expires_seconds));
+    INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, declared_hash, declared_digests,
+                         tus_metadata, epoch, concat, created_at, touched_at, expires_at)
+    VALUES (p_final, p_tenant, p_owner, p_name, p_content_type, p_metadata, p_protocol, p_declared_hash,
+            p_declared_digests, p_tus_metadata, p_epoch, 'final', catalog_clock(), catalog_clock(), catalog_clock() + make_interval(secs => p_expires_seconds));
     INSERT INTO concatenations (final, tenant, parts, header, expires_at)
     VALUES (p_final, p_tenant, p_parts, p_header, catalog_clock() + make_interval(secs => p_expires_seconds));
     UPDATE uploads AS u SET joined_into = p_final WHERE u.id = ANY (p_parts);

@@ -1,8 +1,8 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
-                     created_at, touched_at, expires_at, concat)
+                     created_at, touched_at, expires_at, declared_digests, tus_metadata, concat)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14)
 RETURNING *;
 
 -- name: upload_take
@@ -18,8 +18,33 @@ SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $
 -- name: upload_commit
 SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: upload_declare_length
+SELECT upload_declare_length_v1($1, $2, $3, $4);
+
+-- name: staged_intent
+SELECT hash, generation, stored, damaged FROM staged_intent_v1($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: staged_stored
+SELECT staged_stored_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: staged_commit
+SELECT staged_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: staged_release
+SELECT staged_release_v1($1, $2, $3);
+
 -- name: upload_commit_and_finish
 SELECT * FROM upload_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: verified_commit_and_finish
+SELECT * FROM verified_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: verified_finish
+SELECT * FROM verified_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: verified_body_begin
+SELECT linked_at, hash, generation, stored, damaged
+FROM verified_body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: upload_finish
 SELECT * FROM upload_finish_v1($1, $2, $3, $4, $5, $6, $7, $8);

@@ -2,13 +2,12 @@
 
 `protocol` owns the version, the table of extensions and what every answer carries; `fields` reads
 request headers, `answers` writes those of answers; `creation` makes uploads, `resource` is one
-upload (HEAD, PATCH, DELETE). Docstrings name the headings of the protocol's page. HEAD and PATCH
-take the upload over (INV-8): the newest request of a client is the one that counts, nobody waits
-for a lock.
+upload (HEAD, PATCH, DELETE), `methods` is what the routes call. Docstrings name the headings of the
+protocol's page. HEAD and PATCH take the upload over (INV-8): the newest request of a client is the
+one that counts, nobody waits for a lock.
 """
 
-from mediastore.uploads.tus.creation import create
-from mediastore.uploads.tus.protocol import options
-from mediastore.uploads.tus.resource import delete, head, patch
+from mediastore.uploads.tus.methods import create, delete, head, patch, post
+from mediastore.uploads.tus.protocol import OFFSET_TYPE, options
 
-__all__ = ["create", "delete", "head", "options", "patch"]
+__all__ = ["OFFSET_TYPE", "create", "delete", "head", "options", "patch", "post"]

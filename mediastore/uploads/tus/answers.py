@@ -6,6 +6,7 @@ from uuid import UUID
 from aiohttp import web
 
 from mediastore.app_keys import SETTINGS
+from mediastore.uploads.metadata import to_tus
 from mediastore.uploads.service import Standing
 
 
@@ -20,3 +21,24 @@ def offset_headers(standing: Standing) -> dict[str, str]:
     if standing.upload is not None and standing.object is None:
         headers["Upload-Expires"] = format_datetime(standing.upload.expires_at, usegmt=True)
     return headers
+
+
+def standing_headers(standing: Standing) -> dict[str, str]:
+    """Everything that HEAD says: length or that it is deferred, and the metadata as it was sent;
+    once finished, as the object has it.
+    """
+    headers = offset_headers(standing)
+    if standing.length is None:
+        headers["Upload-Defer-Length"] = "1"
+    else:
+        headers["Upload-Length"] = str(standing.length)
+    metadata = _metadata(standing)
+    if metadata:
+        headers["Upload-Metadata"] = metadata
+    return headers
+
+
+def _metadata(standing: Standing) -> str | None:
+    if standing.object is not None:
+        return to_tus(standing.object)
+    return None if standing.upload is None else standing.upload.tus_metadata

@@ -14,6 +14,7 @@ from aiohttp import web
 from mediastore.app_keys import AUTHENTICATOR, CATALOG, SETTINGS
 from mediastore.catalog.concatenation import get_concatenation
 from mediastore.errors import BadConcatenation, BadLength, FinalUpload
+from mediastore.uploads.digest_fields import repr_digest
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
 from mediastore.uploads.service import Standing
@@ -63,14 +64,14 @@ async def create_final(request: web.Request, header: str, parts: Sequence[UUID])
     if request.can_read_body:
         raise FinalUpload
     tenant = await request.app[AUTHENTICATOR].tenant(request)
-    says = from_tus(
-        request.headers.get("Upload-Metadata"),
-        metadata_max_bytes=request.app[SETTINGS].uploads.metadata_max_bytes,
+    metadata = request.headers.get("Upload-Metadata")
+    says = from_tus(metadata, metadata_max_bytes=request.app[SETTINGS].uploads.metadata_max_bytes)
+    draft = says.draft(
+        tenant.id, "tus", length=None, digests=[repr_digest(request)], tus_metadata=metadata
     )
-    draft = says.draft(tenant.id, "tus", length=None)
     final, standing = await request.app[UPLOADS].concatenate(draft, parts, header)
-    headers = {"Location": location(request, final), **final_headers(standing)}
-    return web.Response(status=201, headers=headers)
+    headers = {"Location": location(request, final), **offset_headers(standing)}
+    return web.Response(status=201, headers=without_offset(standing, headers))
 
 
 async def concat_headers(request: web.Request, tenant: str, standing: Standing) -> dict[str, str]:
@@ -90,23 +91,15 @@ async def concat_headers(request: web.Request, tenant: str, standing: Standing) 
     return headers
 
 
-def final_headers(standing: Standing) -> dict[str, str]:
-    """As of any upload; a final that waits for its parts has no offset."""
-    headers = offset_headers(standing)
-    if waits(standing):
-        del headers["Upload-Offset"]
-    return headers
-
-
-def waits(standing: Standing) -> bool:
-    """Is this a final that is not joined yet?"""
+def without_offset(standing: Standing, headers: dict[str, str]) -> dict[str, str]:
+    """What is said of a final that waits for its parts: it has no offset, and defers nothing."""
     upload = standing.upload
-    return (
-        standing.object is None
-        and upload is not None
-        and upload.concat == "final"
-        and upload.state == "open"
-    )
+    if standing.object is not None or upload is None:
+        return headers
+    if upload.concat != "final" or upload.state != "open":
+        return headers
+    left_out = ("Upload-Offset", "Upload-Defer-Length")
+    return {name: value for name, value in headers.items() if name not in left_out}
 
 
 async def refuse_final(request: web.Request, tenant: str) -> None:

@@ -1,13 +1,14 @@
-"""Extensions: Creation, Creation With Upload."""
+"""Extensions: Creation, Creation With Upload, Creation Defer Length."""
 
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.uploads.digest_fields import repr_digest, upload_checksum
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
 from mediastore.uploads.tus.answers import location, offset_headers
 from mediastore.uploads.tus.concatenation import create_final, parts_of_final
-from mediastore.uploads.tus.fields import check_body, declared_length
+from mediastore.uploads.tus.fields import check_size, check_type, created_length
 from mediastore.uploads.tus.protocol import speaks_tus
 
 
@@ -21,16 +22,26 @@ async def create(request: web.Request) -> web.Response:
             return await create_final(request, concat, parts)
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     settings = request.app[SETTINGS]
-    length = declared_length(request, settings.uploads.size_max_bytes)
-    says = from_tus(
-        request.headers.get("Upload-Metadata"),
-        metadata_max_bytes=settings.uploads.metadata_max_bytes,
+    length = created_length(request, size_max_bytes=settings.uploads.size_max_bytes)
+    metadata = request.headers.get("Upload-Metadata")
+    says = from_tus(metadata, metadata_max_bytes=settings.uploads.metadata_max_bytes)
+    draft = says.draft(
+        tenant.id,
+        "tus",
+        length=length,
+        digests=[repr_digest(request)],
+        tus_metadata=metadata,
+        concat=concat,
     )
-    draft = says.draft(tenant.id, "tus", length=length, concat=concat)
+    checksum = upload_checksum(request)
     uploads = request.app[UPLOADS]
-    if request.can_read_body:
-        check_body(request, offset=0, length=length)
-        standing = await uploads.receive_new(draft, request.content, ends_with_body=False)
+    if request.can_read_body or checksum:
+        if request.can_read_body:
+            check_type(request)
+        check_size(request, offset=0, length=length)
+        standing = await uploads.receive_new(
+            draft, request.content, ends_with_body=False, body_digests=checksum
+        )
     else:
         standing = await uploads.begin(draft)
     headers = {"Location": location(request, draft.id), **offset_headers(standing)}

@@ -6,14 +6,17 @@ from functools import wraps
 from aiohttp import web
 
 from mediastore.app_keys import SETTINGS
+from mediastore.content.digests import TUS_ALGORITHMS
 from mediastore.errors import MediastoreError, UnsupportedTusVersion
 from mediastore.problems import problem_response
 
 VERSION = "1.0.0"
 EXTENSIONS = (
+    "checksum",
     "concatenation",
     "concatenation-unfinished",
     "creation",
+    "creation-defer-length",
     "creation-with-upload",
     "expiration",
     "termination",
@@ -53,6 +56,7 @@ async def options(request: web.Request) -> web.Response:
             "Tus-Resumable": VERSION,
             "Tus-Version": VERSION,
             "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Checksum-Algorithm": ",".join(TUS_ALGORITHMS),
             "Tus-Max-Size": str(request.app[SETTINGS].uploads.size_max_bytes),
         },
     )

@@ -24,7 +24,6 @@ from mediastore.catalog.uploads import (
     IntentChunk,
     Upload,
     UploadDraft,
-    begin_body,
     commit,
     commit_and_finish,
     create_upload,
@@ -34,6 +33,7 @@ from mediastore.catalog.uploads import (
     take_upload,
     terminate_upload,
 )
+from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation
 from mediastore.errors import ChunkChanged, Conflict, NotFound
 from mediastore.settings import ChunkingSettings

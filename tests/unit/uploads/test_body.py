@@ -96,3 +96,29 @@ async def test_aiohttp_still_keeps_unread_bytes_where_we_look_for_them() -> None
     source.feed_data(b"abc")
     source.set_exception(ConnectionResetError())
     assert received_but_unread(source) == b"abc"
+
+
+async def test_pieces_come_as_the_socket_gave_them() -> None:
+    source = stream()
+    source.feed_data(b"abc")
+    source.feed_data(b"def")
+    body = reader(source)
+    assert [await body.read(), await body.read()] == [b"abc", b"def"]
+
+
+async def test_the_end_of_an_http_chunk_is_not_taken_for_the_end_of_the_body() -> None:
+    source = stream()
+    source.begin_http_chunk_receiving()
+    source.feed_data(b"abc")
+    source.end_http_chunk_receiving()
+    body = reader(source)
+    assert await body.read() == b"abc"
+    waiting = asyncio.create_task(body.read())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    source.begin_http_chunk_receiving()
+    source.feed_data(b"def")
+    source.end_http_chunk_receiving()
+    source.feed_eof()
+    assert [await waiting, await body.read()] == [b"def", None]
+    assert (body.end, body.received_bytes) == (BodyEnd.WHOLE, 6)

@@ -1,0 +1,2 @@
+-- name: blob_digests_find
+SELECT algorithm, digest FROM blob_digests WHERE blob = $1 ORDER BY algorithm;

@@ -1,0 +1,54 @@
+"""How a stored batch counts: acknowledged, staged (stored, and acknowledged by a later batch of the
+same body), or given up (INV-1, INV-8).
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from mediastore.catalog import staging
+from mediastore.catalog.uploads import CommitChunk, Upload, commit
+from mediastore.errors import MediastoreError
+from mediastore.uploads.batch import Batch
+from mediastore.uploads.parts import UploadParts
+
+
+async def commit_batch(
+    parts: UploadParts,
+    upload: Upload,
+    batch: Batch,
+    chunks: Sequence[CommitChunk],
+    *,
+    finishing: bool = False,
+) -> int:
+    """Acknowledge a batch, and what is staged before it; the new offset."""
+    offset = await (staging.commit_staged if batch.staged_bytes else commit)(
+        parts.catalog,
+        upload,
+        batch.acknowledged_bytes,
+        chunks,
+        finishing=finishing,
+        expires_seconds=parts.settings.uploads.expires_seconds,
+    )
+    parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
+    return offset
+
+
+async def stage_batch(
+    parts: UploadParts, upload: Upload, batch: Batch, chunks: Sequence[CommitChunk]
+) -> int:
+    """Note that a batch is stored; the offset, which has not moved."""
+    await staging.stage(
+        parts.catalog,
+        upload,
+        batch.size,
+        chunks,
+        staged_bytes=batch.staged_bytes,
+        expires_seconds=parts.settings.uploads.expires_seconds,
+    )
+    return upload.offset
+
+
+async def unstage_quietly(parts: UploadParts, upload: Upload) -> None:
+    """Release what is staged. If that fails, the next writer releases it, or the expiry does."""
+    with suppress(MediastoreError):
+        await staging.release_staged(parts.catalog, upload)
