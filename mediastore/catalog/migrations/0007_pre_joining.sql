@@ -46,24 +46,26 @@ END $$;
 CREATE TRIGGER uploads_count_fragments BEFORE UPDATE OF "offset" ON uploads
 FOR EACH ROW WHEN (NEW."offset" > OLD."offset") EXECUTE FUNCTION uploads_count_fragments_v1();
 
--- Giving references up in bounded steps
+-- Giving references up in bounded steps. A step looks first how far its rows reach and changes that range in another
+-- statement: a join with the rows chosen is planned as a nested loop over them, while the table's statistics are old.
 
--- Give up to p_rows of an upload's references up, of any pass; how many there were.
+-- Give up to p_rows of an upload's references up, of one pass; how many there were.
 CREATE FUNCTION upload_release_some_v1(p_upload uuid, p_rows integer) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_pass integer := (SELECT min(u.pass) FROM upload_chunks AS u WHERE u.upload = p_upload);
+    v_until bigint;
     v_released integer;
 BEGIN
-    WITH chosen AS (
-        SELECT u.pass, u."offset" FROM upload_chunks AS u WHERE u.upload = p_upload
-        ORDER BY u.pass, u."offset" LIMIT p_rows
-    ), released AS (
-        DELETE FROM upload_chunks AS u USING chosen AS c
-        WHERE u.upload = p_upload AND u.pass = c.pass AND u."offset" = c."offset"
-        RETURNING u.pass, u."offset", u.hash, u.size
+    SELECT max(c."offset") INTO v_until
+    FROM (SELECT u."offset" FROM upload_chunks AS u WHERE u.upload = p_upload AND u.pass = v_pass
+          ORDER BY u."offset" LIMIT p_rows) AS c;
+    WITH released AS (
+        DELETE FROM upload_chunks AS u WHERE u.upload = p_upload AND u.pass = v_pass AND u."offset" <= v_until
+        RETURNING u."offset", u.hash, u.size
     )
     INSERT INTO unlinking (entries, since)
-    SELECT string_agg(hash || int8send("offset" + size), ''::bytea ORDER BY pass, "offset"), catalog_clock()
+    SELECT string_agg(hash || int8send("offset" + size), ''::bytea ORDER BY "offset"), catalog_clock()
     FROM released HAVING count(*) > 0
     RETURNING length(entries) / 40 INTO v_released;
     RETURN coalesce(v_released, 0);
@@ -246,16 +248,16 @@ END $$;
 CREATE FUNCTION rechunk_tidy_v1(p_upload uploads, p_rows integer) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_until bigint;
     v_released integer;
 BEGIN
-    WITH chosen AS (
-        SELECT u."offset" FROM upload_chunks AS u
-        WHERE u.upload = p_upload.id AND u.pass = 0 AND u."offset" < p_upload.rechunked
-          AND u."offset" + u.size <= p_upload.rechunked
-        ORDER BY u."offset" LIMIT p_rows
-    ), released AS (
-        DELETE FROM upload_chunks AS u USING chosen AS c
-        WHERE u.upload = p_upload.id AND u.pass = 0 AND u."offset" = c."offset"
+    SELECT max(c."offset") INTO v_until
+    FROM (SELECT u."offset" FROM upload_chunks AS u
+          WHERE u.upload = p_upload.id AND u.pass = 0 AND u."offset" < p_upload.rechunked
+          ORDER BY u."offset" LIMIT p_rows) AS c;
+    WITH released AS (
+        DELETE FROM upload_chunks AS u WHERE u.upload = p_upload.id AND u.pass = 0 AND u."offset" <= v_until
+            AND u."offset" + u.size <= p_upload.rechunked
         RETURNING u."offset", u.hash, u.size
     )
     INSERT INTO unlinking (entries, since)
@@ -372,15 +374,11 @@ BEGIN
         UPDATE uploads SET rechunked = NULL WHERE id = p_upload.id AND rechunked IS NOT NULL;
         RETURN 0;
     END IF;
-    WITH highest AS (
-        SELECT u."offset" FROM upload_chunks AS u WHERE u.upload = p_upload.id AND u.pass = 1
-        ORDER BY u."offset" DESC LIMIT p_rows
-    ), moved AS (
-        UPDATE upload_chunks AS u SET pass = 0 FROM highest AS h
-        WHERE u.upload = p_upload.id AND u.pass = 1 AND u."offset" = h."offset"
-        RETURNING u."offset"
-    )
-    SELECT count(*), min("offset") INTO v_changed, v_cursor FROM moved;
+    SELECT min(h."offset") INTO v_cursor
+    FROM (SELECT u."offset" FROM upload_chunks AS u WHERE u.upload = p_upload.id AND u.pass = 1
+          ORDER BY u."offset" DESC LIMIT p_rows) AS h;
+    UPDATE upload_chunks SET pass = 0 WHERE upload = p_upload.id AND pass = 1 AND "offset" >= v_cursor;
+    GET DIAGNOSTICS v_changed = ROW_COUNT;
     IF v_changed = 0 THEN
         RAISE EXCEPTION 'upload % has no chunks below %', p_upload.id, p_upload.rechunked USING ERRCODE = 'MS900';
     END IF;
@@ -412,6 +410,7 @@ DECLARE
     v_rows integer;
     v_bytes bigint;
     v_start bigint;
+    v_until bigint;
     v_committed bigint;
     v_outcome text;
 BEGIN
@@ -440,13 +439,12 @@ BEGIN
             v_left := v_left - v_rows;
             v_outcome := CASE WHEN v_rows IS NULL THEN 'waiting' END;
         ELSE
-            SELECT min(u."offset") INTO v_start FROM upload_chunks AS u WHERE u.upload = v_part.id AND u.pass = 0;
-            WITH moving AS (
-                SELECT u."offset" FROM upload_chunks AS u WHERE u.upload = v_part.id AND u.pass = 0
-                ORDER BY u."offset" LIMIT v_left
-            ), moved AS (
+            SELECT min(c."offset"), max(c."offset") INTO v_start, v_until
+            FROM (SELECT u."offset" FROM upload_chunks AS u WHERE u.upload = v_part.id AND u.pass = 0
+                  ORDER BY u."offset" LIMIT v_left) AS c;
+            WITH moved AS (
                 UPDATE upload_chunks AS u SET upload = p_final, "offset" = v_committed + u."offset" - v_start
-                FROM moving AS m WHERE u.upload = v_part.id AND u.pass = 0 AND u."offset" = m."offset"
+                WHERE u.upload = v_part.id AND u.pass = 0 AND u."offset" <= v_until
                 RETURNING u.size
             )
             SELECT count(*), coalesce(sum(size), 0) INTO v_rows, v_bytes FROM moved;
