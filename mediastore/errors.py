@@ -3,7 +3,7 @@
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
 first line is the default message. Drivers' exceptions leave through one door for each driver.
 Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
-while), Broken (rows or bytes are not what they must be), CollectorRefused.
+while), Broken (rows or bytes are not what they must be); collector_errors.py has CollectorRefused.
 """
 
 from collections.abc import Iterator
@@ -287,48 +287,6 @@ class SchemaMismatch(Broken):
 
     code = "schema_mismatch"
     exit_code = 21
-
-
-class CollectorRefused(MediastoreError):
-    """The collector will not run in this state."""
-
-    code = "collector_refused"
-    exit_code = 30
-
-
-class CollectorPaused(CollectorRefused):
-    """The collector is paused; 'mediastore-gc status' says why."""
-
-    code = "collector_paused"
-    exit_code = 31
-
-
-class UnsafeDelays(CollectorRefused):
-    """Delays below the safe minimum; --unsafe-delays accepts that bytes may be lost."""
-
-    code = "unsafe_delays"
-    exit_code = 32
-
-
-class DatabaseRestored(CollectorRefused):
-    """The database is behind what collectors have done with the store: it has been restored."""
-
-    code = "database_restored"
-    exit_code = 33
-
-
-class ClockSkew(CollectorRefused):
-    """The database's clock and this host's clock disagree, or the database's clock jumped."""
-
-    code = "clock_skew"
-    exit_code = 34
-
-
-class RecountFailed(CollectorRefused):
-    """The recount met something doubtful, so nothing may be deleted on its word."""
-
-    code = "recount_failed"
-    exit_code = 35
 
 
 def every_error(kind: type[MediastoreError] = MediastoreError) -> Iterator[type[MediastoreError]]:

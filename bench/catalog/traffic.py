@@ -12,7 +12,6 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from bench.catalog.filling import TENANT
-from mediastore.catalog.whole_body import begin_body
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import (
@@ -27,6 +26,7 @@ from mediastore.catalog.uploads import (
     intend,
     terminate_upload,
 )
+from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation
 from mediastore.settings import ChunkingSettings
 

@@ -17,7 +17,8 @@ from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import RELEASED_ROWS_MAX
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
-from mediastore.errors import ClockSkew, CollectorPaused, CollectorRefused, MediastoreError
+from mediastore.collector_errors import ClockSkew, CollectorPaused, CollectorRefused
+from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.deleting import delete_batch
 from mediastore_gc.marker import checked_marker

@@ -6,8 +6,8 @@ Every doubt is RecountFailed (INV-7).
 import struct
 
 from mediastore.catalog.recount import ENTRY_BYTES, ListPiece
+from mediastore.collector_errors import RecountFailed
 from mediastore.content.hashing import HASH_BYTES
-from mediastore.errors import RecountFailed
 
 _ENTRY = struct.Struct(f">{HASH_BYTES}sq")
 

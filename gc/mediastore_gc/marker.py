@@ -15,7 +15,7 @@ from mediastore.catalog.collection import collector_state
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed, MissingKey
-from mediastore.errors import CollectorRefused, DatabaseRestored
+from mediastore.collector_errors import CollectorRefused, DatabaseRestored
 
 RAISE_ATTEMPTS_MAX = 50
 WHAT_TO_DO = (

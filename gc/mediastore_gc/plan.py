@@ -11,7 +11,7 @@ from mediastore.catalog.collection import (
     stage_amounts,
 )
 from mediastore.catalog.pool import Catalog
-from mediastore.errors import CollectorRefused
+from mediastore.collector_errors import CollectorRefused
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.safety import CollectionDelays
 

@@ -22,7 +22,8 @@ from mediastore.catalog.reconcile import (
 )
 from mediastore.chunkstore.keys import COLLECTOR_MARKER, PREFIX, chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed, MissingKey
-from mediastore.errors import CollectorRefused, InvariantBroken
+from mediastore.collector_errors import CollectorRefused
+from mediastore.errors import InvariantBroken
 from mediastore_gc.marker import Marker, read_marker
 
 PAGE_ROWS = 1000

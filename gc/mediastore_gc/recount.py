@@ -16,8 +16,8 @@ import structlog
 from mediastore.catalog import recount as references
 from mediastore.catalog.pool import Catalog
 from mediastore.clock import Clock
+from mediastore.collector_errors import RecountFailed
 from mediastore.content.hashing import HASH_BYTES
-from mediastore.errors import RecountFailed
 from mediastore.settings import CollectionSettings
 from mediastore_gc.bloom import BloomFilter
 from mediastore_gc.manifests import ListReader

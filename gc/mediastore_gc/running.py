@@ -6,7 +6,8 @@ from dataclasses import asdict
 import structlog
 
 from mediastore.clock import Clock
-from mediastore.errors import CollectorPaused, MediastoreError, Unavailable
+from mediastore.collector_errors import CollectorPaused
+from mediastore.errors import MediastoreError, Unavailable
 from mediastore_gc.collector import Collector, RunCounts
 from mediastore_gc.safety import CollectionDelays
 from mediastore_gc.status import CollectionMetrics

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Self
 
 from mediastore.clock import Clock
-from mediastore.errors import BadSettings, ClockSkew, UnsafeDelays
+from mediastore.collector_errors import ClockSkew, UnsafeDelays
+from mediastore.errors import BadSettings
 from mediastore.settings import DAY_SECONDS, HOUR_SECONDS, CollectionSettings
 
 # A day: nightly backups reach that far back, and no read that has begun lasts longer.

@@ -17,15 +17,13 @@ import structlog
 
 from mediastore.catalog.queries import load_queries
 from mediastore.clock import Clock
+from mediastore.collector_errors import ClockSkew, CollectorPaused, DatabaseRestored
 from mediastore.errors import (
     BadConcatenation,
     BadDigest,
     BadLength,
     CatalogUnavailable,
     ChunkChanged,
-    ClockSkew,
-    CollectorPaused,
-    DatabaseRestored,
     IdempotencyKeyInUse,
     InvariantBroken,
     MediastoreError,

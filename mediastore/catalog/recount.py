@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from mediastore.catalog.pool import Catalog
-from mediastore.errors import RecountFailed
+from mediastore.collector_errors import RecountFailed
 
 ENTRY_BYTES = 40
 # Lists up to this long come along with their row; longer ones are read with substr().

@@ -9,14 +9,12 @@ from asyncpg import exceptions
 from asyncpg.exceptions import _base
 
 from mediastore.catalog.pool import Catalog, translated
+from mediastore.collector_errors import ClockSkew, CollectorPaused, DatabaseRestored
 from mediastore.errors import (
     BadDigest,
     BadLength,
     CatalogUnavailable,
     ChunkChanged,
-    ClockSkew,
-    CollectorPaused,
-    DatabaseRestored,
     InvariantBroken,
     MediastoreError,
     NotFound,

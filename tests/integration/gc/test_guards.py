@@ -13,14 +13,13 @@ from mediastore_gc.reconcile import reconcile
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.chunkstore.protocol import DeleteResult, MissingKey, Versioned
-from mediastore.errors import (
-    ChunkStoreUnavailable,
+from mediastore.collector_errors import (
     ClockSkew,
     CollectorPaused,
     CollectorRefused,
     DatabaseRestored,
-    InvariantBroken,
 )
+from mediastore.errors import ChunkStoreUnavailable, InvariantBroken
 from tests.collection_world import DAY, START, World, noise
 from tests.faults import Fault, FaultyStore
 from tests.integration.gc.conftest import MakeCollector

@@ -12,7 +12,8 @@ from mediastore_gc.collector import Collector, RunCounts
 
 from mediastore.catalog import recount as references
 from mediastore.catalog.collection import purge_trash, remove_garbage
-from mediastore.errors import DatabaseRestored, InvariantBroken, RecountFailed
+from mediastore.collector_errors import DatabaseRestored, RecountFailed
+from mediastore.errors import InvariantBroken
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_stages import WINDOW, doom, run

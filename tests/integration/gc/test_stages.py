@@ -6,7 +6,7 @@ import pytest
 from mediastore_gc.collector import Collector, RunCounts
 
 from mediastore.catalog.collection import expire_uploads
-from mediastore.errors import CollectorRefused
+from mediastore.collector_errors import CollectorRefused
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
 from tests.recount_exact import assert_references_exact

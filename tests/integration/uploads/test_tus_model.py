@@ -248,7 +248,7 @@ class Clients(RuleBasedStateMachine):
 def test_server_and_model_never_disagree(world: World) -> None:
     Clients.world = world
     Clients.answered.clear()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Clients,
         settings=settings(
             max_examples=EXAMPLES or EXAMPLES_ALWAYS,

@@ -3,6 +3,7 @@ changes. It knows bytes and offsets, nothing of chunks, batches, epochs or SQL.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 
@@ -24,7 +25,7 @@ class Request:
 @dataclass(frozen=True)
 class Expected:
     status: int
-    headers: dict[str, str | None] = field(default_factory=dict)
+    headers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 from mediastore_gc.manifests import ListReader
 
 from mediastore.catalog.recount import ListPiece
-from mediastore.errors import RecountFailed
+from mediastore.collector_errors import RecountFailed
 
 
 def entries(*ends: int) -> bytes:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from mediastore_gc.safety import ClockWatch, CollectionDelays
 
-from mediastore.errors import BadSettings, ClockSkew, UnsafeDelays
+from mediastore.collector_errors import ClockSkew, UnsafeDelays
+from mediastore.errors import BadSettings
 from mediastore.settings import CollectionSettings
 
 DEFAULTS = CollectionSettings()

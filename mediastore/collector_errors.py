@@ -1,0 +1,45 @@
+"""The collector's errors: it refuses rather than deletes. They belong to the table in errors.py."""
+
+from mediastore.errors import MediastoreError
+
+
+class CollectorRefused(MediastoreError):
+    """The collector will not run in this state."""
+
+    code = "collector_refused"
+    exit_code = 30
+
+
+class CollectorPaused(CollectorRefused):
+    """The collector is paused; 'mediastore-gc status' says why."""
+
+    code = "collector_paused"
+    exit_code = 31
+
+
+class UnsafeDelays(CollectorRefused):
+    """Delays below the safe minimum; --unsafe-delays accepts that bytes may be lost."""
+
+    code = "unsafe_delays"
+    exit_code = 32
+
+
+class DatabaseRestored(CollectorRefused):
+    """The database is behind what collectors have done with the store: it has been restored."""
+
+    code = "database_restored"
+    exit_code = 33
+
+
+class ClockSkew(CollectorRefused):
+    """The database's clock and this host's clock disagree, or the database's clock jumped."""
+
+    code = "clock_skew"
+    exit_code = 34
+
+
+class RecountFailed(CollectorRefused):
+    """The recount met something doubtful, so nothing may be deleted on its word."""
+
+    code = "recount_failed"
+    exit_code = 35
