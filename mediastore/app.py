@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from mediastore.access.authenticator import Authenticator
+from mediastore.access.fair_share import FAIR_SHARE, FairShare
 from mediastore.allocator import give_back_after_bursts
 from mediastore.app_keys import (
     AUTHENTICATOR,
@@ -24,11 +25,13 @@ from mediastore.catalog.migrations import check_schema
 from mediastore.catalog.pool import Catalog, open_catalog
 from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.clock import Clock
+from mediastore.cors import CORS, open_cors
 from mediastore.delivery import routes as delivery
 from mediastore.delivery.keys import DELIVERY
 from mediastore.memory import MemoryBudget
 from mediastore.objects import routes as objects
 from mediastore.problems import answer_error
+from mediastore.public_urls import PUBLIC_URLS, PublicUrls
 from mediastore.settings import Settings
 from mediastore.telemetry.access_log import AccessLog, make_access_log
 from mediastore.telemetry.health import READINESS, Readiness, health_routes
@@ -42,6 +45,8 @@ def build_app(
 ) -> web.Application:
     """The service as an aiohttp application; its parts are opened when it starts."""
     metrics = Metrics.create() if metrics is None else metrics
+    urls, cors = PublicUrls(settings.http), open_cors(settings.cors)
+    share = FairShare(settings.http.requests_max, settings.http.tenant_requests_share)
     app = web.Application(
         middlewares=[
             observe_requests(
@@ -49,13 +54,19 @@ def build_app(
                 clock,
                 access_log=_access_log(settings, clock),
                 answer_error=answer_error,
+                client_of=urls.client,
+                on_end=share.leave,
                 in_progress_max=settings.http.requests_max,
-            )
+            ),
+            *([] if cors is None else [cors.answer_preflights]),
         ],
         client_max_size=settings.http.json_body_max_bytes,
     )
     app[SETTINGS], app[CLOCK], app[METRICS] = settings, clock, metrics
-    app[MEMORY] = memory = MemoryBudget(settings.memory.budget_bytes)
+    app[PUBLIC_URLS], app[CORS], app[FAIR_SHARE] = urls, cors, share
+    app[MEMORY] = memory = MemoryBudget(
+        settings.memory.budget_bytes, reads_share=settings.memory.reads_share
+    )
     metrics.watch_memory(lambda: memory.in_use_bytes, lambda: memory.waiting)
     app[READINESS] = Readiness(
         {
@@ -73,6 +84,8 @@ def build_app(
     objects.add_routes(app)
     uploads.add_routes(app)
     app.on_response_prepare.append(echo_request_id)
+    if cors is not None:
+        app.on_response_prepare.append(cors.mark)
     return app
 
 
@@ -95,7 +108,7 @@ async def _catalog(app: web.Application) -> AsyncIterator[None]:
         async with catalog.connection() as connection:
             await check_schema(connection)
         app[CATALOG] = catalog
-        app[AUTHENTICATOR] = Authenticator(catalog, clock)
+        app[AUTHENTICATOR] = Authenticator(catalog, clock, app[FAIR_SHARE])
         app[METRICS].watch_pool(lambda: catalog.connections)
         yield
 

@@ -168,6 +168,18 @@ def key_revoke(
     print(f"revoked {key}")
 
 
+@key_app.command("renew-tokens")
+def key_renew_tokens(
+    context: typer.Context,
+    tenant: Annotated[str, typer.Argument(help="Whose tokens.")],
+    config: Config = None,
+) -> None:
+    """Make every token that was given out for a tenant's uploads useless."""
+    settings = _settings(context, config)
+    _with_catalog(settings, lambda catalog: tenants.renew_token_secret(catalog, tenant))
+    print(f"renewed {tenant}")
+
+
 def main() -> None:
     """The entry point that pyproject names."""
     try:

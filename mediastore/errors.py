@@ -3,7 +3,8 @@
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
 first line is the default message. Drivers' exceptions leave through one door for each driver.
 Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
-while), Broken (rows or bytes are not what they must be); collector_errors.py has CollectorRefused.
+while), Broken (rows or bytes are not what they must be); collector_errors.py has CollectorRefused;
+joining_errors.py what parts and small pieces of uploads may meet.
 """
 
 from collections.abc import Iterator
@@ -80,24 +81,11 @@ class ChecksumMismatch(BadRequest):
     status = 460  # tus, Extensions: Checksum
 
 
-class BadConcatenation(BadRequest):
-    """Upload-Concat is not valid, or names what cannot be joined."""
-
-    code = "bad_concatenation"
-
-
 class Unauthorized(BadRequest):
     """An API key is needed: send it as 'Authorization: Bearer KEY'."""
 
     code = "unauthorized"
     status = 401
-
-
-class FinalUpload(BadRequest):
-    """A final upload is made of its parts and takes no bytes of its own."""
-
-    code = "final_upload"
-    status = 403
 
 
 class NotFound(BadRequest):
@@ -191,12 +179,6 @@ class UploadFinishing(Conflict):
     retry_after_seconds = 1
 
 
-class PartTaken(Conflict):
-    """A partial upload goes into one final upload, and this one has gone into another."""
-
-    code = "part_taken"
-
-
 class IdempotencyKeyInUse(Conflict):
     """Another request with this Idempotency-Key is making its object; ask again for the answer."""
 
@@ -225,10 +207,19 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
-class UploadFragmented(Unavailable):
-    """The upload has too many small pieces; they are being joined, go on in a moment."""
+class TooManyRequests(Unavailable):
+    """Too many requests of this tenant are in progress; try again."""
 
-    code = "upload_fragmented"
+    code = "too_many_requests"
+    status = 429
+
+
+class TooManyUploads(Unavailable):
+    """This tenant has too many unfinished uploads; finish or drop some."""
+
+    code = "too_many_uploads"
+    status = 429
+    retry_after_seconds = 30
 
 
 class CatalogUnavailable(Unavailable):

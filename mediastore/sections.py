@@ -1,6 +1,6 @@
 """The sections of the settings: every setting with its default, unit and reason.
 
-docs/settings.md is generated from this file.
+docs/settings.md is generated from this file and from http_sections.py.
 """
 
 from pathlib import Path
@@ -19,42 +19,6 @@ class Section(BaseModel):
     """A group of settings; unknown names are refused, so a typing error does not pass unseen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HttpSettings(Section):
-    """The service's own listening sockets and what a request may cost."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the metrics listener.")
-    metrics_port: int = Field(
-        9464, ge=-1, le=65535, description="Port of /metrics; 0 takes a free one, -1 turns it off."
-    )
-    json_body_max_bytes: int = Field(64 * KIB, ge=1, description="Largest JSON request body.")
-    requests_max: int = Field(
-        2048, ge=1, description="Requests in progress at once; more are answered 503."
-    )
-    body_idle_timeout_seconds: float = Field(
-        60, gt=0, description="A body that sends nothing for this long is cut; what came is kept."
-    )
-    send_idle_timeout_seconds: float = Field(
-        60, gt=0, description="A reader that takes nothing for this long is cut off."
-    )
-    shutdown_grace_seconds: float = Field(
-        30,
-        ge=0,
-        description="On SIGTERM, how long running requests may take to commit what they hold.",
-    )
-    shutdown_delay_seconds: float = Field(
-        0,
-        ge=0,
-        description="On SIGTERM, how long to go on accepting with /readyz at 503, so that load "
-        "balancers notice.",
-    )
-    public_url: str | None = Field(
-        None, description="Base of absolute Location headers; without it Location is a path."
-    )
-    access_log: bool = Field(True, description="Write one log line for each request.")
 
 
 class CatalogSettings(Section):
@@ -148,6 +112,19 @@ class UploadSettings(Section):
     takeover_hashers_max: int = Field(
         4096, ge=0, description="Uploads whose running hash a process keeps between requests."
     )
+    open_max_per_tenant: int = Field(
+        100_000,
+        ge=1,
+        description="Unfinished uploads of one tenant; with more, new ones are answered 429. "
+        "Counted every half minute.",
+    )
+    hand_over_wait_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="How long HEAD waits at most for an older request to store what it has "
+        "received; 0 never waits.",
+    )
     finishing_wait_seconds: float = Field(
         30, ge=0, description="How long a request waits for a large upload's last hashing."
     )
@@ -188,6 +165,9 @@ class MemorySettings(Section):
     )
     wait_max_seconds: float = Field(
         10, gt=0, description="How long a new body waits for memory before 503."
+    )
+    reads_share: float = Field(
+        0.125, ge=0, le=0.5, description="Share of the budget that bodies leave to reads."
     )
     chunk_cache_bytes: int = Field(
         96 * MIB, ge=0, description="Verified chunks kept for the next reader."

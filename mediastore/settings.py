@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from mediastore.errors import BadSettings
+from mediastore.http_sections import CorsSettings, HttpSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -28,7 +29,6 @@ from mediastore.sections import (
     ChunkStoreSettings,
     CollectionSettings,
     DeliverySettings,
-    HttpSettings,
     LogSettings,
     MemorySettings,
     Section,
@@ -45,6 +45,7 @@ __all__ = [
     "ChunkStoreSettings",
     "ChunkingSettings",
     "CollectionSettings",
+    "CorsSettings",
     "DeliverySettings",
     "HttpSettings",
     "LogSettings",
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     )
 
     http: HttpSettings = HttpSettings()
+    cors: CorsSettings = CorsSettings()
     catalog: CatalogSettings = CatalogSettings()
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()

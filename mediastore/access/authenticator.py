@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from mediastore.access.fair_share import FairShare
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import Tenant, find_tenant_by_secret, secret_hash
 from mediastore.clock import Clock
@@ -30,13 +31,23 @@ class _Believed:
 class Authenticator:
     """Tells a request's tenant from its `Authorization: Bearer KEY`."""
 
-    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock, share: FairShare | None = None) -> None:
+        self._share = share
         self._catalog = catalog
         self._clock = clock
         self._cache: OrderedDict[bytes, _Believed] = OrderedDict()
 
     async def tenant(self, request: web.Request) -> Tenant:
-        """The tenant of the request's valid key. Raises Unauthorized, CatalogUnavailable."""
+        """The tenant of the request's valid key.
+
+        Raises Unauthorized, CatalogUnavailable, TooManyRequests.
+        """
+        tenant = await self._tenant(request)
+        if self._share is not None:
+            self._share.enter(request, tenant.id)
+        return tenant
+
+    async def _tenant(self, request: web.Request) -> Tenant:
         secret = _bearer(request.headers.get("Authorization"))
         if secret is None:
             raise Unauthorized

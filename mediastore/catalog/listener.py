@@ -20,11 +20,14 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 5.0  # a peer that vanished without a word is noticed after this and the timeout
 TIMEOUT_SECONDS = 5.0
+SILENCE_MAX_SECONDS = 15  # after it the server ends a session whose host has vanished
 RECONNECT_SECONDS = 1.0
 
 
 class Listener:
-    """Calls `on_notify(payload)` for every notification on `channel`."""
+    """Calls `on_notify(payload)` for every notification on `channel`. While it can, its session
+    holds an advisory lock on `presence`, if that is given, for others to see.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Listener:
         on_notify: Callable[[str], None],
         on_listening: Callable[[], None],
         on_lost: Callable[[], None],
+        presence: int | None = None,
     ) -> None:
         self._dsn = settings.dsn
         self._clock = clock
@@ -42,6 +46,7 @@ class Listener:
         self._on_notify = on_notify
         self._on_listening = on_listening
         self._on_lost = on_lost
+        self._presence = presence
 
     async def run(self) -> None:
         """Listen, and listen again whenever the connection breaks; until cancelled."""
@@ -60,7 +65,10 @@ class Listener:
             self._dsn.get_secret_value(),
             timeout=TIMEOUT_SECONDS,
             command_timeout=TIMEOUT_SECONDS,
-            server_settings={"application_name": f"mediastore listen {self._channel}"},
+            server_settings={
+                "application_name": f"mediastore listen {self._channel}",
+                "idle_session_timeout": f"{SILENCE_MAX_SECONDS}s",
+            },
         )
         terminated = asyncio.Event()
 
@@ -71,6 +79,8 @@ class Listener:
         try:
             connection.add_termination_listener(lost)
             await connection.add_listener(self._channel, self._notified)
+            if self._presence is not None:
+                await connection.execute("SELECT pg_advisory_lock($1)", self._presence)
             self._on_listening()
             while not terminated.is_set():
                 await self._pause(terminated)

@@ -19,7 +19,6 @@ from mediastore.catalog.queries import load_queries
 from mediastore.clock import Clock
 from mediastore.collector_errors import ClockSkew, CollectorPaused, DatabaseRestored
 from mediastore.errors import (
-    BadConcatenation,
     BadDigest,
     BadLength,
     CatalogUnavailable,
@@ -29,12 +28,12 @@ from mediastore.errors import (
     MediastoreError,
     NotFound,
     OffsetMismatch,
-    PartTaken,
     SchemaMismatch,
     TooLarge,
     UploadFinishing,
     UploadTaken,
 )
+from mediastore.joining_errors import BadConcatenation, PartTaken
 from mediastore.settings import CatalogSettings
 
 log = structlog.get_logger(__name__)

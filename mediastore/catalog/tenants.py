@@ -93,3 +93,20 @@ async def find_tenant_by_secret(catalog: Catalog, secret: str) -> Tenant | None:
     """The tenant that a valid key belongs to."""
     row = await catalog.fetch_row("api_key_find", secret_hash(secret))
     return None if row is None else Tenant(row["id"], row["public"], row["trash_seconds"])
+
+
+async def get_token_secret(catalog: Catalog, tenant: str) -> bytes | None:
+    """What signs a tenant's tokens; None without such a tenant."""
+    secret: bytes | None = await catalog.fetch_value("token_secret_get", tenant)
+    return secret
+
+
+async def renew_token_secret(catalog: Catalog, tenant: str) -> None:
+    """Make every token of a tenant useless. Raises NotFound without such a tenant."""
+    if await catalog.fetch_value("token_secret_renew", tenant) is None:
+        raise NotFound(f"there is no tenant {tenant!r}")
+
+
+async def find_tenants_with_uploads(catalog: Catalog, at_least: int) -> frozenset[str]:
+    """Tenants that have at least so many unfinished uploads. Reads them all: ask seldom."""
+    return frozenset(row["tenant"] for row in await catalog.fetch("tenants_with_uploads", at_least))

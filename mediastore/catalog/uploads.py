@@ -143,7 +143,12 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
     )
 
 
-async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds: int) -> Upload:
+async def create_upload(
+    catalog: Catalog, draft: UploadDraft, *, expires_seconds: int, writer: int | None = None
+) -> Upload:
+    """Write an upload's row. `writer`: the replica whose request goes on to write, if others may
+    know of the upload by then.
+    """
     row = await catalog.fetch_row(
         "upload_create",
         draft.id,
@@ -159,21 +164,10 @@ async def create_upload(catalog: Catalog, draft: UploadDraft, *, expires_seconds
         expires_seconds,
         pack_digests(draft.declared_digests),
         draft.tus_metadata,
+        writer,
         draft.concat,
     )
     return upload_from_row(row)
-
-
-async def take_upload(
-    catalog: Catalog, tenant: str, id_: UUID, *, expected_offset: int | None = None
-) -> Upload | None:
-    """Become the upload's only writer. A finishing upload is returned, not taken; None: there is
-    none.
-
-    Raises OffsetMismatch (member `offset`), taking nothing.
-    """
-    row = await catalog.fetch_row("upload_take", tenant, id_, new_epoch(), expected_offset)
-    return None if row is None else upload_from_row(row)
 
 
 async def get_upload(catalog: Catalog, tenant: str, id_: UUID) -> Upload | None:
@@ -221,13 +215,15 @@ async def commit(
     *,
     finishing: bool,
     expires_seconds: int,
+    last: bool = False,
 ) -> int:
-    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset.
+    """Acknowledge a batch of `size` bytes whose chunks are stored; the new offset. `last`: its
+    request writes no more.
 
     Raises what `intend` raises, and ChunkChanged: intend the batch again.
     """
     offset: int = await catalog.fetch_value(
-        "upload_commit",
+        "upload_commit_last" if last else "upload_commit",
         upload.id,
         upload.epoch,
         upload.offset,

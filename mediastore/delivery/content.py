@@ -12,6 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from mediastore.clock import Clock
+from mediastore.cors import Cors
 from mediastore.delivery.allowed import AllowedReads
 from mediastore.delivery.conditionals import (
     Outcome,
@@ -48,6 +49,7 @@ class Delivery:
     clock: Clock
     metrics: Metrics
     date: DateLine
+    cors: Cors | None
     send_idle_timeout_seconds: float
 
     async def answer(
@@ -88,10 +90,13 @@ class Delivery:
             return answer.give_up()
 
     def _answer(self, request: web.Request, status: int) -> Answer:
+        marks = self.date.current()
+        if self.cors is not None:
+            marks += self.cors.lines(request.headers.get(hdrs.ORIGIN))
         return Answer(
             request,
             status,
-            self.date.current(),
+            marks,
             idle_timeout_seconds=self.send_idle_timeout_seconds,
         )
 

@@ -21,6 +21,7 @@ from mediastore.app_keys import (
 )
 from mediastore.catalog.listener import Listener
 from mediastore.catalog.objects import DELETED_CHANNEL
+from mediastore.cors import CORS
 from mediastore.delivery.allowed import AllowedReads
 from mediastore.delivery.cache import ChunkCache
 from mediastore.delivery.chunks import Chunks
@@ -81,6 +82,7 @@ async def _delivery(app: web.Application) -> AsyncIterator[None]:
         clock=clock,
         metrics=metrics,
         date=DateLine(clock),
+        cors=app.get(CORS),
         send_idle_timeout_seconds=settings.http.send_idle_timeout_seconds,
     )
     metrics.watch_chunk_cache(lambda: cache.held_bytes)

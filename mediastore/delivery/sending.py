@@ -78,11 +78,12 @@ class Answer:
     """One answer of a known length to one request."""
 
     def __init__(
-        self, request: web.Request, status: int, date: bytes, *, idle_timeout_seconds: float
+        self, request: web.Request, status: int, marks: bytes, *, idle_timeout_seconds: float
     ) -> None:
+        """`marks` are the header lines that any answer has: Date, and those of CORS."""
         self._request = request
         self._status = status
-        self._date = date
+        self._marks = marks
         self._idle_timeout_seconds = idle_timeout_seconds
         self._keep_alive = request.keep_alive
         self._http11 = request.version >= HttpVersion11
@@ -98,7 +99,7 @@ class Answer:
             connection = b"Connection: keep-alive\r\n" if self._keep_alive else b""
         status = _STATUS_LINES[self._status]
         named = (b"X-Request-Id: ", request_id, b"\r\n\r\n")
-        return b"".join((start, status, lines, self._date, connection, *named))
+        return b"".join((start, status, lines, self._marks, connection, *named))
 
     async def send_whole(self, lines: bytes, body: bytes = b"") -> SentResponse:
         """A small answer in one write; the transport may hold it for slow readers."""

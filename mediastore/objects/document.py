@@ -9,9 +9,8 @@ from mediastore.catalog.objects import Object
 UNNAMED = "file"
 
 
-def object_document(item: Object, *, public_url: str | None) -> dict[str, Any]:
-    """What clients get: absolute links with `public_url`, size in bytes, times as in RFC 3339."""
-    base = (public_url or "").rstrip("/")
+def object_document(item: Object, *, public_url: str) -> dict[str, Any]:
+    """What clients get: links under `public_url`, size in bytes, times as in RFC 3339."""
     blob = item.blob.hex()
     return {
         "id": str(item.id),
@@ -25,9 +24,9 @@ def object_document(item: Object, *, public_url: str | None) -> dict[str, Any]:
         "deleted_at": _time(item.deleted_at),
         "purge_at": _time(item.purge_at),
         "links": {
-            "self": f"{base}/v1/objects/{item.id}",
-            "content": f"{base}/v1/objects/{item.id}/content",
-            "media": f"{base}/media/{item.tenant}/{blob}/{url_filename(item.name)}",
+            "self": f"{public_url}/v1/objects/{item.id}",
+            "content": f"{public_url}/v1/objects/{item.id}/content",
+            "media": f"{public_url}/media/{item.tenant}/{blob}/{url_filename(item.name)}",
         },
     }
 

@@ -25,6 +25,7 @@ from mediastore.errors import Conflict, Gone, NotFound, UploadFinishing
 from mediastore.objects.cursor import make_cursor
 from mediastore.objects.document import object_document
 from mediastore.objects.fields import parse_object_id, read_change, read_listing
+from mediastore.public_urls import public_base
 
 _NOT_CACHED = {"Cache-Control": "no-store"}
 
@@ -140,7 +141,7 @@ def _forget(request: web.Request, item: Object) -> None:
 
 
 def _document(request: web.Request, item: Object) -> dict[str, Any]:
-    return object_document(item, public_url=request.app[SETTINGS].http.public_url)
+    return object_document(item, public_url=public_base(request))
 
 
 def _json(document: dict[str, Any]) -> web.Response:

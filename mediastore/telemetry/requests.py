@@ -36,6 +36,14 @@ def _raise_again(_request: web.Request, error: Exception) -> web.StreamResponse:
     raise error
 
 
+def _peer(request: web.Request) -> str | None:
+    return request.remote
+
+
+def _nothing(_request: web.Request) -> None:
+    return None
+
+
 async def _refuse(_request: web.Request) -> web.StreamResponse:
     raise Overloaded("too many requests are in progress")
 
@@ -46,12 +54,15 @@ def observe_requests(
     *,
     access_log: AccessLog | None,
     answer_error: Callable[[web.Request, Exception], web.StreamResponse] = _raise_again,
+    client_of: Callable[[web.Request], str | None] = _peer,
+    on_end: Callable[[web.Request], None] = _nothing,
     in_progress_max: int = sys.maxsize,
 ) -> Middleware:
     """The one middleware around every request: what happens inside it is counted and timed.
 
-    `answer_error` makes the answer for what a handler raised, or raises it again. Beyond
-    `in_progress_max` requests at once, Overloaded.
+    `answer_error` makes the answer for what a handler raised, or raises it again. `client_of` tells
+    the client's address for the access log; `on_end` is called when a request has been answered.
+    Beyond `in_progress_max` requests at once, Overloaded.
     """
     new_id = _RequestIds()
     in_progress = 0
@@ -85,6 +96,7 @@ def observe_requests(
             raise
         finally:
             in_progress -= 1
+            on_end(request)
             seconds = clock.monotonic() - started
             metrics.request_ended(request.method, _route(request), status, seconds)
             if access_log is not None:
@@ -94,7 +106,7 @@ def observe_requests(
                     request.rel_url.raw_path,
                     status,
                     seconds,
-                    request.remote,
+                    client_of(request),
                 )
 
     return observe

@@ -32,11 +32,13 @@ Commit = Callable[[Sequence[CommitChunk]], Awaitable[Result]]
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Chunks in order, named, in memory. `staged_bytes` of the same body lie stored between the
-    upload's offset and this batch, and are acknowledged with it or not at all.
+    upload's offset and this batch, and are acknowledged with it or not at all. `last`: its request
+    brings no more.
     """
 
     chunks: tuple[NamedChunk, ...]
     staged_bytes: int = 0
+    last: bool = False
 
     @property
     def size(self) -> int:

@@ -84,6 +84,10 @@ class BodyReader:
         self._woken = True
         self._expire()
 
+    @property
+    def interrupted(self) -> bool:
+        return self._interruption is not None
+
     def interrupt(self, end: BodyEnd) -> None:
         """Let the body end now, in this way."""
         self._interruption = end

@@ -11,6 +11,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
 from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
+from mediastore.public_urls import public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
@@ -52,7 +53,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 def _answer(request: web.Request, made: Object, *, status: int) -> web.Response:
-    document = object_document(made, public_url=request.app[SETTINGS].http.public_url)
+    document = object_document(made, public_url=public_base(request))
     return web.json_response(
         document, status=status, headers={"Location": document["links"]["self"]}
     )

@@ -23,7 +23,10 @@ from mediastore.catalog.rechunking import (
 from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, get_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import NotFound, UploadFragmented
+from mediastore.errors import (
+    NotFound,
+)
+from mediastore.joining_errors import UploadFragmented
 from mediastore.memory import MemoryBudget, Reservation
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from mediastore.access.peek_tokens import PeekTokens
 from mediastore.app_keys import CATALOG, CHUNK_STORE, CLOCK, MEMORY, METRICS, SETTINGS
-from mediastore.uploads import raw, tus
+from mediastore.uploads import peek, raw, tus
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.joining import Joiner
@@ -28,6 +29,7 @@ def add_routes(app: web.Application) -> None:
     resource.add_route("PATCH", tus.patch)
     resource.add_route("DELETE", tus.delete)
     resource.add_route("POST", tus.post)
+    app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
     app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
@@ -55,10 +57,14 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             joiner=joiner,
         )
     )
+    app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
     sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
+    listening = asyncio.create_task(app[UPLOADS].replicas.run())
+    counting = asyncio.create_task(app[UPLOADS].open.run())
     yield
-    for sweep in sweeping:
-        sweep.cancel()
+    for task in (*sweeping, listening, counting):
+        task.cancel()
+    await asyncio.gather(listening, counting, return_exceptions=True)
     await rechunker.close()
     await finisher.close()
 

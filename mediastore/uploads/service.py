@@ -1,12 +1,10 @@
 """Uploads as the front ends see them: begin, resume, look, drop.
 
-Owns who writes to an upload inside this process: a request that takes an upload over ends the older
-request's body at once. Between processes only the epoch decides (INV-8).
+A request that takes an upload over ends the older request's body at once, in this process
+(bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,6 +12,7 @@ from aiohttp import StreamReader, web
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.taking import end_writer
 from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
     Upload,
@@ -21,7 +20,6 @@ from mediastore.catalog.uploads import (
     create_upload,
     find_by_idempotency_key,
     get_upload,
-    take_upload,
     terminate_upload,
 )
 from mediastore.errors import (
@@ -32,17 +30,18 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
-    UploadFragmented,
     UploadTaken,
 )
+from mediastore.joining_errors import UploadFragmented
 from mediastore.uploads.batch import Batch
+from mediastore.uploads.bodies import Bodies, Key
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.fragments import too_many
+from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
-
-HAND_OVER_SECONDS = 5.0  # a batch is stored in less, unless the store is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +67,32 @@ class Standing:
 
 
 class Uploads:
-    """The uploads of this process. Bodies are found by tenant and id: nobody ends another's."""
+    """The uploads of this process."""
 
     def __init__(self, parts: UploadParts) -> None:
         self.parts = parts
-        self._bodies: dict[tuple[str, UUID], BodyReader] = {}
+        self._bodies = Bodies(parts.metrics.uploads_taken_over)
+        self.replicas = Replicas(parts.catalog, parts.settings, parts.clock, self._bodies)
+        self.open = OpenUploads(parts.catalog, parts.settings, parts.clock)
         self._stopping = False
 
     async def stop(self, _app: web.Application | None = None) -> None:
         """End every body that is being read; its session commits what it holds."""
         self._stopping = True
-        for body in list(self._bodies.values()):
-            body.interrupt(BodyEnd.STOPPED)
+        self._bodies.stop()
 
-    async def begin(self, draft: UploadDraft) -> Standing:
-        """A new upload without a body; one of no bytes is finished at once."""
+    async def begin(self, draft: UploadDraft, *, writes: bool = False) -> Standing:
+        """A new upload without a body; one of no bytes is finished at once. `writes`: the client is
+        told of it now, and this request goes on to `append`.
+
+        Raises TooManyUploads.
+        """
+        self.open.admit(draft.tenant)
         upload = await create_upload(
-            self.parts.catalog, draft, expires_seconds=self.parts.settings.uploads.expires_seconds
+            self.parts.catalog,
+            draft,
+            expires_seconds=self.parts.settings.uploads.expires_seconds,
+            writer=self.replicas.id if writes else None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
         return await self._finished_if_whole(upload)
@@ -100,8 +108,11 @@ class Uploads:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
         Raises RequestTimeout, ShuttingDown, ConnectionResetError (the client has gone),
-        ChecksumMismatch for a body that has not `body_digests`, and what sessions raise.
+        TooManyUploads, ChecksumMismatch for a body that has not `body_digests`, and what sessions
+        raise.
         """
+        if not ends_with_body:
+            self.open.admit(draft.tenant)
         session = Session(
             self.parts,
             draft,
@@ -109,7 +120,7 @@ class Uploads:
             ends_with_body=ends_with_body,
             body_digests=body_digests,
         )
-        return await self._receive((draft.tenant, draft.id), session, stream, kept=False)
+        return await self._receive((draft.tenant, draft.id), None, session, stream, kept=False)
 
     async def append(
         self,
@@ -133,7 +144,8 @@ class Uploads:
             ends_with_body=False,
             body_digests=body_digests,
         )
-        return await self._receive((upload.tenant, upload.id), session, stream, kept=True)
+        key = (upload.tenant, upload.id)
+        return await self._receive(key, upload.epoch, session, stream, kept=True)
 
     async def declare_length(self, upload: Upload, length: int) -> Upload:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
@@ -145,27 +157,35 @@ class Uploads:
         """A final upload of these parts, and where it stands; given again, the list is the same
         final. Raises BadConcatenation, PartTaken, TooLarge, and what `take` raises.
         """
+        self.open.admit(draft.tenant)
         final = await self.parts.joiner.create(draft, part_ids, header)
         return final, await self.take(draft.tenant, final)
 
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
-        Without an expected offset, an older request of this process first stores what it holds:
-        its client is asking where to resume, and a connection that broke silently is the usual
-        reason.
+        Without an expected offset, an older request first stores what it holds, if that takes no
+        longer than `uploads.hand_over_wait_seconds`: its client is asking where to resume, and a
+        connection that broke silently is the usual reason.
 
         A whole upload is finished on the way, a finishing one waited for (a while); one whose
         pieces are being put together here is not taken. Raises NotFound, Gone (finished and deleted
         since), OffsetMismatch, which takes nothing, UploadFragmented.
         """
         if not await self.parts.rechunker.idle(id_):
-            return await self._busy(tenant, id_, writes=expected_offset is not None)
+            standing = await self.peek(tenant, id_)
+            if expected_offset is not None and standing.upload is not None:
+                raise UploadFragmented(offset=standing.offset)
+            return standing
         if expected_offset is None:
-            await self._let_older_store((tenant, id_))
-        upload = await take_upload(self.parts.catalog, tenant, id_, expected_offset=expected_offset)
-        if upload is None:  # or it has all its bytes and has expired: that one is finished still
-            upload = await get_upload(self.parts.catalog, tenant, id_)
+            older = self._bodies.end_of_upload((tenant, id_))
+            if older is not None:
+                await self.replicas.wait(older.settled)
+        taken = await self.replicas.take(tenant, id_, expected_offset)
+        # None of one that has all its bytes and expired meanwhile: that is finished all the same.
+        upload = (
+            await get_upload(self.parts.catalog, tenant, id_) if taken is None else taken.upload
+        )
         if upload is None:
             return Standing(None, await self._object(tenant, id_))
         if upload.state == "finishing":
@@ -173,17 +193,26 @@ class Uploads:
             if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):
                 made = found
             return Standing(upload, made)
-        self._interrupt((tenant, id_))
+        if taken is not None:
+            self._bodies.end_of_epoch(taken.previous_epoch)
         if upload.concat == "final":
             whole = await self.parts.joiner.join(tenant, id_)
             return await self.take(tenant, id_) if whole else Standing(upload, None)
         return await self._finished_if_whole(upload)
 
+    async def peek(self, tenant: str, id_: UUID) -> Standing:
+        """Where an upload stands, without taking it. Raises NotFound, Gone."""
+        upload = await get_upload(self.parts.catalog, tenant, id_)
+        if upload is None:
+            return Standing(None, await self._object(tenant, id_))
+        return Standing(upload, None)
+
     async def terminate(self, tenant: str, id_: UUID) -> None:
         """Drop an upload. Raises NotFound; Conflict when it has become an object: delete that
         instead.
         """
-        self._interrupt((tenant, id_))
+        self._bodies.end_of_upload((tenant, id_))
+        await end_writer(self.parts.catalog, tenant, id_, replica=self.replicas.id)
         if await terminate_upload(self.parts.catalog, tenant, id_):
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
@@ -196,22 +225,6 @@ class Uploads:
         if idempotency_key is None:
             return None
         return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
-
-    def _interrupt(self, key: tuple[str, UUID]) -> BodyReader | None:
-        """End the older request's body, if one is being read; that body."""
-        older = self._bodies.pop(key, None)
-        if older is not None:
-            self.parts.metrics.uploads_taken_over.inc()
-            older.interrupt(BodyEnd.TAKEN)
-        return older
-
-    async def _let_older_store(self, key: tuple[str, UUID]) -> None:
-        """Wait, for a while, until an older request has stored what it holds."""
-        older = self._interrupt(key)
-        if older is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HAND_OVER_SECONDS):
-                    await older.settled.wait()
 
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole or upload.concat == "partial":
@@ -226,14 +239,6 @@ class Uploads:
             raise
         return Standing(upload, made)
 
-    async def _busy(self, tenant: str, id_: UUID, *, writes: bool) -> Standing:
-        upload = await get_upload(self.parts.catalog, tenant, id_)
-        if upload is None:
-            raise NotFound
-        if writes:
-            raise UploadFragmented(offset=upload.offset)
-        return Standing(upload, None)
-
     async def _object(self, tenant: str, id_: UUID) -> Object:
         found = await get_object(self.parts.catalog, tenant, id_)
         if found is None:
@@ -243,11 +248,17 @@ class Uploads:
         return found
 
     async def _receive(
-        self, key: tuple[str, UUID], session: Session, stream: StreamReader, *, kept: bool
+        self, key: Key, epoch: int | None, session: Session, stream: StreamReader, *, kept: bool
     ) -> Standing:
-        async with self._reading(key, stream) as body:
+        if self._stopping:
+            raise ShuttingDown
+        settings = self.parts.settings
+        body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
+        with self._bodies.reading(key, epoch, body):
             try:
                 received = await session.receive(body)
+            except NotFound:  # its row was there: a newer request has finished or dropped it
+                raise UploadTaken from None
             except BadDigest:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
@@ -257,22 +268,6 @@ class Uploads:
             await self.parts.joiner.part_came(part)
         _refuse_cut_short(received, kept=kept)
         return Standing(received.upload, received.object)
-
-    @asynccontextmanager
-    async def _reading(
-        self, key: tuple[str, UUID], stream: StreamReader
-    ) -> AsyncIterator[BodyReader]:
-        settings = self.parts.settings
-        if self._stopping:
-            raise ShuttingDown
-        body = BodyReader(stream, self.parts.clock, settings.http, settings.uploads)
-        self._bodies[key] = body
-        try:
-            yield body
-        finally:
-            body.settled.set()
-            if self._bodies.get(key) is body:
-                del self._bodies[key]
 
 
 _LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"

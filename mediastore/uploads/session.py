@@ -17,7 +17,11 @@ from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, create_upload
 from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import ChecksumMismatch, TooLarge, UploadFragmented
+from mediastore.errors import (
+    ChecksumMismatch,
+    TooLarge,
+)
+from mediastore.joining_errors import UploadFragmented
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
@@ -80,7 +84,7 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds)
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     async def receive(self, body: BodyReader) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
@@ -171,7 +175,7 @@ class Session:
         await self._settle()
         await self._verify()
         if self._is_part or not (self._received == self._length or self._ends_with_body):
-            await self._store_filling()
+            await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
@@ -208,12 +212,12 @@ class Session:
 
     # Batches on their way
 
-    async def _store_filling(self) -> None:
+    async def _store_filling(self, *, last: bool = False) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
         if self.upload is None:
             await self._be_born()
-        batch = Batch(tuple(self._filling), self._staged_bytes)
+        batch = Batch(tuple(self._filling), self._staged_bytes, last)
         if batch.chunks or (batch.staged_bytes and not self._check.pending):
             self._filling, self._filling_bytes = [], 0
             if self._check.pending:

@@ -21,15 +21,28 @@ async def commit_batch(
     finishing: bool = False,
 ) -> int:
     """Acknowledge a batch, and what is staged before it; the new offset."""
-    offset = await (staging.commit_staged if batch.staged_bytes else commit)(
-        parts.catalog,
-        upload,
-        batch.acknowledged_bytes,
-        chunks,
-        finishing=finishing,
-        expires_seconds=parts.settings.uploads.expires_seconds,
-    )
-    parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
+    expires_seconds = parts.settings.uploads.expires_seconds
+    size = batch.acknowledged_bytes
+    if batch.staged_bytes:  # acknowledged once, when the whole body is there
+        offset = await staging.commit_staged(
+            parts.catalog,
+            upload,
+            size,
+            chunks,
+            finishing=finishing,
+            expires_seconds=expires_seconds,
+        )
+    else:
+        offset = await commit(
+            parts.catalog,
+            upload,
+            size,
+            chunks,
+            finishing=finishing,
+            expires_seconds=expires_seconds,
+            last=batch.last,
+        )
+    parts.metrics.acknowledged_bytes.inc(size)
     return offset
 
 

@@ -81,21 +81,57 @@ async def test_the_largest_holders_are_asked_to_let_go() -> None:
     assert budget.in_use_bytes == 70
 
 
-@given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40))
-def test_never_over_the_limit_and_nothing_left_over(steps: list[tuple[int, bool]]) -> None:
-    async def scenario() -> None:
-        budget = MemoryBudget(100)
+async def test_bodies_leave_a_share_to_reads() -> None:
+    budget = MemoryBudget(100, reads_share=0.25)
+    await budget.acquire(75, timeout_seconds=1, body=True)
+    assert not budget.try_acquire(1, body=True)
+    waiting = asyncio.create_task(budget.acquire(10, timeout_seconds=1, body=True))
+    await asyncio.sleep(0)
+    assert budget.try_acquire(25)  # past the body that waits
+    budget.release(25)
+    assert not waiting.done()
+    budget.release(75, body=True)
+    await waiting
+    assert (budget.in_use_bytes, budget.bodies_in_use_bytes) == (10, 10)
 
-        async def use(size: int, give_up: bool) -> None:
+
+async def test_bodies_wait_behind_reads() -> None:
+    budget = MemoryBudget(100)
+    await budget.acquire(100, timeout_seconds=1, body=True)
+    body = asyncio.create_task(budget.acquire(10, timeout_seconds=1, body=True))
+    await asyncio.sleep(0)
+    read = asyncio.create_task(budget.acquire(95, timeout_seconds=1))
+    await asyncio.sleep(0)
+    budget.release(95, body=True)
+    await read
+    assert not body.done()
+    budget.release(95)
+    await body
+
+
+async def test_more_than_the_bodies_share_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="whole memory budget"):
+        await MemoryBudget(10, reads_share=0.5).acquire(6, timeout_seconds=1, body=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.booleans()), max_size=40))
+def test_never_over_the_limit_and_nothing_left_over(steps: list[tuple[int, bool, bool]]) -> None:
+    async def scenario() -> None:
+        budget = MemoryBudget(100, reads_share=0.25)
+
+        async def use(size: int, give_up: bool, body: bool) -> None:
+            seconds = 0.001 if give_up else 10
             try:
-                await budget.acquire(size, timeout_seconds=0.001 if give_up else 10)
+                await budget.acquire(size, timeout_seconds=seconds, body=body)
             except Overloaded:
                 return
             assert budget.in_use_bytes <= budget.limit_bytes
+            assert budget.bodies_in_use_bytes <= budget.bodies_limit_bytes == 75
             await asyncio.sleep(0)
-            budget.release(size)
+            budget.release(size, body=body)
 
-        await asyncio.gather(*(use(size, give_up) for size, give_up in steps))
-        assert (budget.in_use_bytes, budget.waiting) == (0, 0)
+        await asyncio.gather(*(use(*step) for step in steps))
+        left = (budget.in_use_bytes, budget.bodies_in_use_bytes, budget.waiting)
+        assert left == (0, 0, 0)
 
     asyncio.run(scenario())

@@ -21,3 +21,14 @@ UPDATE api_keys SET revoked_at = catalog_clock() WHERE id = $1 AND revoked_at IS
 -- The tenant of a key that is valid now.
 SELECT t.id, t.public, t.trash_seconds FROM api_keys AS k JOIN tenants AS t ON t.id = k.tenant
 WHERE k.secret_hash = $1 AND k.revoked_at IS NULL;
+
+-- name: token_secret_get
+SELECT token_secret FROM tenants WHERE id = $1;
+
+-- name: token_secret_renew
+-- By the column's own default: 244 random bits.
+UPDATE tenants SET token_secret = DEFAULT WHERE id = $1 RETURNING id;
+
+-- name: tenants_with_uploads
+-- Tenants that have at least so many unfinished uploads.
+SELECT tenant FROM uploads GROUP BY tenant HAVING count(*) >= $1;

@@ -1,12 +1,13 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
-                     created_at, touched_at, expires_at, declared_digests, tus_metadata, concat)
+                     created_at, touched_at, expires_at, declared_digests, tus_metadata,
+                     writer, concat)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12, $13, $14)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $15)
 RETURNING *;
 
 -- name: upload_take
-SELECT * FROM upload_take_v1($1, $2, $3, $4);
+SELECT (t.standing).*, t.previous_epoch, t.asked FROM upload_take_v2($1, $2, $3, $4, $5, $6, $7) AS t;
 
 -- name: upload_get
 -- One that has all its bytes does not expire.
@@ -18,6 +19,9 @@ SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $
 -- name: upload_commit
 SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
+-- name: upload_commit_last
+SELECT upload_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
 -- name: upload_declare_length
 SELECT upload_declare_length_v1($1, $2, $3, $4);
 
@@ -28,7 +32,7 @@ SELECT hash, generation, stored, damaged FROM staged_intent_v1($1, $2, $3, $4, $
 SELECT staged_stored_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: staged_commit
-SELECT staged_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+SELECT staged_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: staged_release
 SELECT staged_release_v1($1, $2, $3);
@@ -55,6 +59,12 @@ FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 
 
 -- name: upload_terminate
 SELECT upload_abandon_v1($1, $2, $3);
+
+-- name: upload_end_writer
+SELECT upload_end_writer_v1($1, $2, $3);
+
+-- name: replica_tell
+SELECT replica_tell_v1($1, $2);
 
 -- name: upload_chunks_from
 -- The stored chunks of an upload from the one that holds an offset on, with their keys.

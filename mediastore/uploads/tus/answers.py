@@ -5,15 +5,14 @@ from uuid import UUID
 
 from aiohttp import web
 
-from mediastore.app_keys import SETTINGS
+from mediastore.public_urls import public_base
 from mediastore.uploads.metadata import to_tus
 from mediastore.uploads.service import Standing
 
 
 def location(request: web.Request, upload: UUID) -> str:
     """An upload's URL."""
-    base = (request.app[SETTINGS].http.public_url or "").rstrip("/")
-    return f"{base}/v1/uploads/{upload}"
+    return f"{public_base(request)}/v1/uploads/{upload}"
 
 
 def offset_headers(standing: Standing) -> dict[str, str]:

@@ -13,7 +13,10 @@ from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, CATALOG, SETTINGS
 from mediastore.catalog.concatenation import get_concatenation
-from mediastore.errors import BadConcatenation, BadLength, FinalUpload
+from mediastore.errors import (
+    BadLength,
+)
+from mediastore.joining_errors import BadConcatenation, FinalUpload
 from mediastore.uploads.digest_fields import repr_digest
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus

@@ -7,13 +7,14 @@ from aiohttp import web
 
 from mediastore.errors import MethodNotAllowed
 from mediastore.problems import problem_response
+from mediastore.uploads.peek import or_peek
 from mediastore.uploads.tus import creation, resource
 from mediastore.uploads.tus.protocol import Handler, options, speaks_tus
 
 _OF_UPLOADS: Mapping[str, Handler] = {"OPTIONS": options, "POST": creation.create}
 _OF_AN_UPLOAD: Mapping[str, Handler] = {
     "DELETE": resource.delete,
-    "HEAD": resource.head,
+    "HEAD": or_peek(resource.head),
     "OPTIONS": options,
     "PATCH": resource.patch,
 }
@@ -44,7 +45,7 @@ async def _not_allowed(request: web.Request) -> web.Response:
 
 
 create = overridable(creation.create)
-head = overridable(resource.head)
+head = overridable(_OF_AN_UPLOAD["HEAD"])
 patch = overridable(resource.patch)
 delete = overridable(resource.delete)
 post = overridable(_not_allowed)

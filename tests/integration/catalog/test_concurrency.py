@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from mediastore.catalog.objects import Object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.taking import take_upload
 from mediastore.catalog.tenants import create_tenant
 from mediastore.catalog.uploads import (
     BatchChunk,
@@ -30,7 +31,6 @@ from mediastore.catalog.uploads import (
     get_upload,
     intend,
     new_epoch,
-    take_upload,
     terminate_upload,
 )
 from mediastore.catalog.whole_body import begin_body
@@ -158,12 +158,12 @@ class Worker:
             return
         id_ = self.random.choice(sorted(self.world.open))
         promised = self.world.acknowledged.get(id_, 0)
-        upload = await take_upload(self.world.catalog, TENANT, id_)
-        if upload is None:
+        taken = await take_upload(self.world.catalog, TENANT, id_)
+        if taken is None:
             self.world.open.discard(id_)
             return
-        assert upload.offset >= promised, "INV-1: an acknowledged byte is not there"
-        await self.append(upload)
+        assert taken.upload.offset >= promised, "INV-1: an acknowledged byte is not there"
+        await self.append(taken.upload)
 
     async def append(self, upload: Upload) -> None:
         """Batches until the upload is whole, or this writer is killed or loses it."""

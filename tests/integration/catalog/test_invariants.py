@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from mediastore.catalog.objects import Object, trash_object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.reading import find_readable_blob, find_readable_object, mark_damaged
+from mediastore.catalog.taking import take_upload
 from mediastore.catalog.tenants import create_tenant
 from mediastore.catalog.uploads import (
     BatchChunk,
@@ -23,7 +24,6 @@ from mediastore.catalog.uploads import (
     create_upload,
     intend,
     new_epoch,
-    take_upload,
 )
 from mediastore.chunkstore.keys import new_generation
 from mediastore.errors import (
@@ -100,8 +100,9 @@ async def test_inv_1_only_a_commit_moves_the_offset(acme: Catalog) -> None:
     seen = await intended(acme, upload, b"abc")
     taken = await take_upload(acme, "acme", upload.id)
     assert taken is not None
-    assert taken.offset == 0
-    upload = taken
+    assert taken.upload.offset == 0
+    assert taken.previous_epoch == upload.epoch
+    upload = taken.upload
     seen = await intended(acme, upload, b"abc")
     assert (await committed(acme, upload, 3, as_put(seen))).offset == 3
 

@@ -13,6 +13,7 @@ from mediastore.catalog.digests import find_blob_digests
 from mediastore.catalog.finishing import finish
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.staging import commit_staged, intend_staged, release_staged, stage
+from mediastore.catalog.taking import take_upload
 from mediastore.catalog.tenants import create_tenant
 from mediastore.catalog.upload_lengths import declare_length
 from mediastore.catalog.uploads import (
@@ -26,7 +27,6 @@ from mediastore.catalog.uploads import (
     get_upload,
     intend,
     new_epoch,
-    take_upload,
 )
 from mediastore.chunkstore.keys import new_generation
 from mediastore.content.digests import Digester

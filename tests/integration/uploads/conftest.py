@@ -27,6 +27,7 @@ from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.clock import SystemClock
 from mediastore.memory import MemoryBudget
 from mediastore.problems import render_problems
+from mediastore.public_urls import PUBLIC_URLS, PublicUrls
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.keys import UPLOADS
@@ -54,6 +55,12 @@ class Service:
     @property
     def uploads(self) -> Uploads:
         return self.app[UPLOADS]
+
+    @property
+    def received_bytes(self) -> float:
+        """Bytes of bodies that it has read."""
+        registry = self.app[METRICS].registry
+        return registry.get_sample_value("mediastore_bytes_received_total") or 0
 
     @property
     def bearer(self) -> dict[str, str]:
@@ -98,6 +105,7 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
         app[SETTINGS], app[CLOCK], app[CATALOG] = settings, clock, catalog
         app[CHUNK_STORE], app[METRICS] = store, Metrics.create()
         app[MEMORY] = MemoryBudget(settings.memory.budget_bytes)
+        app[PUBLIC_URLS] = PublicUrls(settings.http)
         app[AUTHENTICATOR] = Authenticator(catalog, clock)
         add_routes(app)
         client = TestClient(LastingServer(app))

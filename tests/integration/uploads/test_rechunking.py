@@ -11,7 +11,8 @@ from blake3 import blake3
 
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.rechunking import begin_rechunking, settle
-from mediastore.catalog.uploads import get_upload, take_upload
+from mediastore.catalog.taking import take_upload
+from mediastore.catalog.uploads import get_upload
 from mediastore.content.chunker import Chunker
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import ChunkStoreUnavailable, UploadTaken
@@ -385,10 +386,11 @@ async def test_a_writer_whose_epoch_is_over_writes_nothing_more(
     data = content(10_000)
     url = await create(service, 10_000)
     await in_pieces(service, url, data, [10] * 32)
-    old = await take_upload(service.catalog, "acme", id_of(url))
-    new = await take_upload(service.catalog, "acme", id_of(url))
-    assert old is not None
-    assert new is not None
+    first = await take_upload(service.catalog, "acme", id_of(url))
+    second = await take_upload(service.catalog, "acme", id_of(url))
+    assert first is not None
+    assert second is not None
+    old, new = first.upload, second.upload
     with pytest.raises(UploadTaken):
         await begin_rechunking(service.catalog, old)
     with pytest.raises(UploadTaken):

@@ -6,7 +6,7 @@ from random import Random
 
 import asyncpg
 
-from mediastore.catalog.uploads import take_upload
+from mediastore.catalog.taking import take_upload
 from mediastore.chunkstore.keys import chunk_key
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
@@ -170,7 +170,7 @@ async def test_a_takeover_by_another_process_fences_the_first(start: Starter) ->
     from mediastore.errors import UploadTaken
 
     try:
-        await intend(first.catalog, stale, [BatchChunk(b"x" * 32, 1, 1)], expires_seconds=60)
+        await intend(first.catalog, stale.upload, [BatchChunk(b"x" * 32, 1, 1)], expires_seconds=60)
     except UploadTaken:
         pass
     else:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediastore.errors import BadConcatenation
+from mediastore.joining_errors import BadConcatenation
 from mediastore.uploads.tus.concatenation import parts_of_final
 
 A, B = UUID("0192d3a0-0000-7000-8000-00000000000a"), UUID("0192d3a0-0000-7000-8000-00000000000b")
