@@ -78,6 +78,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_released integer := upload_release_some_v1(p_upload, p_rows);
 BEGIN
+    v_released := v_released + upload_release_some_v1(p_upload, p_rows - v_released);  -- the other pass
     IF EXISTS (SELECT 1 FROM upload_chunks AS u WHERE u.upload = p_upload) THEN
         UPDATE uploads SET state = 'open', epoch = (epoch + 1) & 4611686018427387903,
             expires_at = least(expires_at, catalog_clock())

@@ -1,6 +1,8 @@
 """tus concatenation: parts become one object, in any order of events, and nothing is left over."""
 
 import asyncio
+from base64 import b64encode
+from hashlib import sha256
 from itertools import pairwise
 from uuid import UUID
 
@@ -330,8 +332,6 @@ async def test_final_and_parts_expire_together(service: Service, sql: asyncpg.Co
 async def test_a_declared_hash_that_is_wrong_leaves_nothing(
     service: Service, sql: asyncpg.Connection
 ) -> None:
-    from base64 import b64encode
-
     for declared, expected in ((b"hello world", 201), (b"hello", 400)):
         parts = [await part(service, b"hello"), await part(service, b" world")]
         text = b64encode(blake3(declared).hexdigest().encode()).decode()
@@ -406,4 +406,40 @@ async def test_a_process_that_dies_while_it_hashes_the_whole(
     second = await start(first.kept)
     assert (await head(second, url))["Upload-Offset"] == "50000"
     assert await stored(second, url) == data
+    await assert_nothing_left(sql)
+
+
+async def test_parts_whose_length_comes_later(service: Service, sql: asyncpg.Connection) -> None:
+    deferred = {**service.tus, "Upload-Concat": "partial", "Upload-Defer-Length": "1"}
+    answer = await service.client.post("/v1/uploads", headers=deferred)
+    first = answer.headers["Location"]
+    second = await part(service, b" world")
+    status, url = await final(service, first, second)
+    assert status == 201
+    concat = f"final;{first} {second}"
+    assert await head(service, url) == {"status": "200", "Upload-Concat": concat}
+    assert await patch(service, first, 0, b"hello") == (204, "5")
+    assert await head(service, url) == {"status": "200", "Upload-Concat": concat}
+    answer = await service.client.patch(
+        first,
+        headers={
+            **service.tus,
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": "5",
+            "Upload-Length": "5",
+        },
+    )
+    assert answer.status == 204
+    await until(lambda: not service.uploads.parts.finisher._jobs)
+    assert await stored(service, url) == b"hello world"
+    await assert_nothing_left(sql)
+
+
+async def test_digests_of_the_whole_are_checked(service: Service, sql: asyncpg.Connection) -> None:
+    for said, expected in ((b"hello world", 201), (b"hello", 400)):
+        digest = b64encode(sha256(said).digest()).decode()
+        parts = [await part(service, b"hello"), await part(service, b" world")]
+        status, _ = await final(service, *parts, **{"Repr-Digest": f"sha-256=:{digest}:"})
+        assert status == expected
+    await expire_all(service, sql)
     await assert_nothing_left(sql)
