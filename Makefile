@@ -80,7 +80,7 @@ test-simulation: $(DEV_STAMP) ## Seeded interleavings and crashes.
 test-acceptance: $(DEV_STAMP) ## The whole service as a client and an operator meet it.
 	@$(PYTEST) tests/acceptance
 
-test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx and node.
+test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, node and Chromium.
 	@.ci/full $(BIN)/python
 
 # --- checking --------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from mediastore.clock import Clock
 from mediastore.cors import CORS, open_cors
 from mediastore.delivery import routes as delivery
 from mediastore.delivery.keys import DELIVERY
+from mediastore.events.delivering import add_delivery
 from mediastore.memory import MemoryBudget
 from mediastore.objects import routes as objects
 from mediastore.problems import answer_error
@@ -83,6 +84,7 @@ def build_app(
     delivery.add_routes(app)
     objects.add_routes(app)
     uploads.add_routes(app)
+    add_delivery(app)
     app.on_response_prepare.append(echo_request_id)
     if cors is not None:
         app.on_response_prepare.append(cors.mark)

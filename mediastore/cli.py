@@ -4,27 +4,20 @@ What goes wrong leaves as one line on standard error and the exit code of its cl
 """
 
 import asyncio
-import json
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-from uuid import UUID
+from typing import Annotated
 
 import typer
 
-from mediastore.catalog import tenants
 from mediastore.catalog.migrations import migrate as apply_migrations
-from mediastore.catalog.pool import Catalog, open_catalog
 from mediastore.clock import SystemClock
+from mediastore.commands.command_line import Config, chosen_settings
+from mediastore.commands.events import events_app
+from mediastore.commands.tenants import key_app, tenant_app
 from mediastore.errors import BadRequest, MediastoreError
 from mediastore.serving import run, serve
-from mediastore.settings import Settings, load_settings
-from mediastore.telemetry.logs import configure_logs
-
-T = TypeVar("T")
 
 app = typer.Typer(
     name="mediastore",
@@ -34,15 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-tenant_app = typer.Typer(help="Tenants: isolation boundaries.", no_args_is_help=True)
-key_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(key_app, name="key")
-
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Settings file (TOML).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+app.add_typer(events_app, name="events")
 
 
 @app.callback()
@@ -64,7 +51,7 @@ def serve_command(
     """Serve until SIGTERM or Ctrl-C, then let running requests commit what they hold."""
     given = {"host": host, "port": port}
     flags = {name: value for name, value in given.items() if value is not None}
-    settings = _settings(context, config, **({"http": flags} if flags else {}))
+    settings = chosen_settings(context, config, **({"http": flags} if flags else {}))
     raise typer.Exit(run(serve(settings, SystemClock())))
 
 
@@ -95,7 +82,7 @@ def migrate_command(
     """Bring the database's schema up to this version."""
     if phase not in (None, "pre", "post"):
         raise BadRequest("--phase is pre or post")
-    settings = _settings(context, config)
+    settings = chosen_settings(context, config)
     applied = asyncio.run(apply_migrations(settings.catalog.dsn.get_secret_value(), phase=phase))
     for name in applied:
         print(f"applied {name}")
@@ -109,77 +96,6 @@ def version_command() -> None:
     print(installed_version("mediastore"))
 
 
-@tenant_app.command("create")
-def tenant_create(
-    context: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and '-'.")],
-    public: Annotated[
-        bool, typer.Option("--public", help="Its media can be read without a key.")
-    ] = False,
-    config: Config = None,
-) -> None:
-    """Make a tenant."""
-    settings = _settings(context, config)
-    _with_catalog(settings, lambda catalog: tenants.create_tenant(catalog, tenant, public=public))
-    print(f"created {tenant}")
-
-
-@tenant_app.command("list")
-def tenant_list(context: typer.Context, config: Config = None, as_json: Json = False) -> None:
-    """Show every tenant."""
-    _show(_with_catalog(_settings(context, config), tenants.list_tenants), as_json)
-
-
-@key_app.command("create")
-def key_create(
-    context: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="The tenant that the key opens.")],
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
-    config: Config = None,
-) -> None:
-    """Make an API key and print it: this is the only time that it can be seen."""
-    settings = _settings(context, config)
-    print(
-        _with_catalog(settings, lambda catalog: tenants.create_api_key(catalog, tenant, name=name))
-    )
-
-
-@key_app.command("list")
-def key_list(
-    context: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="Whose keys.")],
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """Show a tenant's keys, never their secrets."""
-    settings = _settings(context, config)
-    _show(_with_catalog(settings, lambda catalog: tenants.list_api_keys(catalog, tenant)), as_json)
-
-
-@key_app.command("revoke")
-def key_revoke(
-    context: typer.Context,
-    key: Annotated[UUID, typer.Argument(help="The key's id, from 'mediastore key list'.")],
-    config: Config = None,
-) -> None:
-    """Make a key useless from now on."""
-    settings = _settings(context, config)
-    _with_catalog(settings, lambda catalog: tenants.revoke_api_key(catalog, key))
-    print(f"revoked {key}")
-
-
-@key_app.command("renew-tokens")
-def key_renew_tokens(
-    context: typer.Context,
-    tenant: Annotated[str, typer.Argument(help="Whose tokens.")],
-    config: Config = None,
-) -> None:
-    """Make every token that was given out for a tenant's uploads useless."""
-    settings = _settings(context, config)
-    _with_catalog(settings, lambda catalog: tenants.renew_token_secret(catalog, tenant))
-    print(f"renewed {tenant}")
-
-
 def main() -> None:
     """The entry point that pyproject names."""
     try:
@@ -187,28 +103,3 @@ def main() -> None:
     except MediastoreError as error:
         print(f"mediastore: {error.detail} [{error.code}]", file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-def _settings(context: typer.Context, config: Path | None, **overrides: Any) -> Settings:
-    """Settings from the command's own --config, else from the one before the command."""
-    settings = load_settings(config if config is not None else context.obj, **overrides)
-    configure_logs(settings.log)
-    return settings
-
-
-def _with_catalog(settings: Settings, work: Callable[[Catalog], Awaitable[T]]) -> T:
-    async def opened() -> T:
-        async with open_catalog(settings.catalog, SystemClock()) as catalog:
-            return await work(catalog)
-
-    return asyncio.run(opened())
-
-
-def _show(rows: list[Any], as_json: bool) -> None:
-    """One row a line: JSON for programs, `name=value` pairs for people."""
-    values = [asdict(row) for row in rows]
-    if as_json:
-        print(json.dumps(values, default=str))
-        return
-    for value in values:
-        print("  ".join(f"{name}={'-' if item is None else item}" for name, item in value.items()))

@@ -53,6 +53,7 @@ EXPOSED_HEADERS = (
     "Content-Digest",
     "Content-Disposition",
     "Content-Encoding",
+    "Content-Location",
     "Content-Range",
     "Date",
     "ETag",

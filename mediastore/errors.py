@@ -138,6 +138,27 @@ class UnsupportedMediaType(BadRequest):
     status = 415
 
 
+class TypeNotAllowed(BadRequest):
+    """The tenant does not take objects of this content type."""
+
+    code = "type_not_allowed"
+    status = 415
+
+
+class TypeMismatch(BadRequest):
+    """The content is not of the type that was declared; nothing of it was kept."""
+
+    code = "type_mismatch"
+    status = 422
+
+
+class DeniedByApp(BadRequest):
+    """The app does not want this upload."""
+
+    code = "denied_by_app"
+    status = 403
+
+
 class RangeNotSatisfiable(BadRequest):
     """The range lies outside of the content."""
 
@@ -170,6 +191,12 @@ class UploadTaken(Conflict):
     """Another request has taken this upload over; ask for the offset with HEAD and resume there."""
 
     code = "upload_taken"
+
+
+class BodyTooSlow(Conflict):
+    """The body came too slowly and was cut; ask for the offset with HEAD and resume there."""
+
+    code = "body_too_slow"
 
 
 class UploadFinishing(Conflict):
@@ -240,6 +267,12 @@ class StorageFull(Unavailable):
     code = "storage_full"
     status = 507
     retry_after_seconds = 30
+
+
+class HookUnavailable(Unavailable):
+    """The app, which is asked before anything is created, does not answer as it should."""
+
+    code = "hook_unavailable"
 
 
 class ShuttingDown(Unavailable):

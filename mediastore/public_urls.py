@@ -58,7 +58,7 @@ class PublicUrls:
         return f"{seen.scheme}://{seen.host}{path}"
 
     def client(self, request: web.BaseRequest) -> str | None:
-        """The client's address, for the log."""
+        """The client's address, for the log and for apps that are asked."""
         return self.seen(request).client if self._trusted else request.remote
 
     def seen(self, request: web.BaseRequest) -> Outside:
@@ -111,6 +111,11 @@ PUBLIC_URLS = web.AppKey("public_urls", PublicUrls)
 def public_base(request: web.Request) -> str:
     """What goes in front of a path of ours in the answer to `request`."""
     return request.app[PUBLIC_URLS].base(request)
+
+
+def client_address(request: web.Request) -> str | None:
+    """Where the client of `request` is, as far as trusted proxies tell."""
+    return request.app[PUBLIC_URLS].client(request)
 
 
 def _peer(request: web.BaseRequest) -> Address | None:

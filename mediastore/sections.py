@@ -101,7 +101,20 @@ class UploadSettings(Section):
         1024 * GIB, ge=1, description="Largest object; a tenant may have a lower limit."
     )
     expires_seconds: int = Field(
-        7 * DAY_SECONDS, ge=60, description="An upload nobody works on is dropped after this."
+        7 * DAY_SECONDS,
+        ge=60,
+        le=3650 * DAY_SECONDS,
+        description="An upload is dropped after this; tenants may differ.",
+    )
+    expiry: Literal["sliding", "fixed"] = Field(
+        "sliding",
+        description="`sliding`: every request with data begins that time anew; `fixed`: it runs "
+        "from the creation. Tenants may differ.",
+    )
+    type_mismatch: Literal["trust", "correct", "refuse"] = Field(
+        "trust",
+        description="When content is not of its declared type: `trust` the declaration, `correct` "
+        "it, or `refuse` the upload. Tenants may differ.",
     )
     batch_max_bytes: int = Field(
         16 * MIB, ge=64 * KIB, description="Bytes of one intent, PUT, commit round of one upload."
@@ -225,6 +238,11 @@ class CollectionSettings(Section):
     batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
     batch_entries: int = Field(
         1000, ge=1, le=10_000, description="References released in one transaction."
+    )
+    events_kept_seconds: int = Field(
+        30 * DAY_SECONDS,
+        ge=HOUR_SECONDS,
+        description="Events that were parked, or whose tenant has no webhook, go after this.",
     )
     recount_page_entries: int = Field(
         20_000, ge=100, description="References a recount reads at a time."

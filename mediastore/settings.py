@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from mediastore.errors import BadSettings
+from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
 from mediastore.sections import (
     DAY_SECONDS,
@@ -47,6 +48,8 @@ __all__ = [
     "CollectionSettings",
     "CorsSettings",
     "DeliverySettings",
+    "EventsSettings",
+    "HooksSettings",
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
@@ -72,6 +75,8 @@ class Settings(BaseSettings):
     uploads: UploadSettings = UploadSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
+    hooks: HooksSettings = HooksSettings()
+    events: EventsSettings = EventsSettings()
     collection: CollectionSettings = CollectionSettings()
     log: LogSettings = LogSettings()
 
@@ -81,6 +86,14 @@ class Settings(BaseSettings):
         if self.memory.budget_bytes < need:
             raise ValueError(
                 f"memory.budget_bytes must be at least {need}: two batches and two chunks"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_outlive_deliveries(self) -> Self:
+        if self.events.claim_timeout_seconds < 2 * self.events.timeout_seconds:
+            raise ValueError(
+                "events.claim_timeout_seconds must be at least twice events.timeout_seconds"
             )
         return self
 

@@ -1,66 +1,52 @@
-"""`python -m bench.uploads`: mediastore and tusd take turns on one MinIO, near and farther off.
+"""`python -m bench.uploads`: mediastore, tusd and @tus/server take turns on one MinIO, near and
+farther off.
 
-Farther off is 20 ms on every S3 answer. Needs minio, tusd and toxiproxy. Writes its section of
-docs/performance.md.
+Farther off is 20 ms on every S3 answer. Needs minio, tusd, node and toxiproxy, and `npm ci` in
+bench/uploads/node. Writes its section of docs/performance.md.
 """
 
 import argparse
-import asyncio
-import tempfile
-from contextlib import ExitStack, nullcontext
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
 
-from bench.postgres import local_postgres, make_database
-from bench.processes import Server, delayed, end_on_sigterm, minio
+from bench.processes import end_on_sigterm
 from bench.report import write_section
-from bench.uploads.measure import LOADS, Cell, again, rounds
+from bench.uploads.measure import LOADS, Cell, Load, again, rounds
 from bench.uploads.section import Measured, section
-from bench.uploads.servers import (
-    DATABASE,
-    MEDIASTORE_BUCKET,
-    TUSD_BUCKET,
-    Subject,
-    mediastore,
-    tusd,
-)
-from mediastore.local.postgres import LocalPostgres
-from mediastore.settings import MIB
-
-LATENCY_MS = 20
+from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, world
+from mediastore.settings import KIB, MIB
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size-max-kib", type=int, help="only sizes up to this")
     parser.add_argument("--dry", action="store_true", help="print only, do not write the section")
     options = parser.parse_args()
     end_on_sigterm()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-uploads-")))
-        postgres = stack.enter_context(local_postgres(folder))
-        asyncio.run(make_database(postgres, DATABASE))
-        store = stack.enter_context(minio(folder, [MEDIASTORE_BUCKET, TUSD_BUCKET]))
-        near = _measure(folder, store, postgres, 0, options.rounds)
-        far = _measure(folder, store, postgres, LATENCY_MS, options.rounds)
-    body = section([near, far], options.rounds)
+    loads = LOADS
+    if options.size_max_kib is not None:
+        loads = [load for load in LOADS if load.size <= options.size_max_kib * KIB]
+    with world() as made:
+        measured = [
+            _measure(made, latency_ms, loads, options.rounds) for latency_ms in (0, LATENCY_MS)
+        ]
+    body = section(measured, options.rounds)
     print(body)
     if not options.dry:
         write_section("uploads", body)
 
 
-def _measure(
-    folder: Path, store: Server, postgres: LocalPostgres, latency_ms: int, count: int
-) -> Measured:
-    """Everything at one distance from the store; both servers started anew."""
+def _measure(made: World, latency_ms: int, loads: Sequence[Load], count: int) -> Measured:
+    """Everything at one distance from the store; all servers started anew."""
     with ExitStack() as stack:
-        farther = delayed(folder, store, latency_ms) if latency_ms else nullcontext(store.url)
-        url = stack.enter_context(farther)
-        ours = stack.enter_context(mediastore(folder, url, postgres))
-        subjects: list[Subject] = [ours, stack.enter_context(tusd(folder, url))]
+        url = stack.enter_context(made.store_url(latency_ms))
+        ours = stack.enter_context(mediastore(made.folder, url, made.postgres))
+        theirs = [stack.enter_context(start(made.folder, url)) for start in (tusd, tus_node)]
         cells: list[Cell] = []
         for requests in (1, 2):
-            cells += rounds(subjects, LOADS, requests, count=count)
-        large = [load for load in LOADS if load.size >= 8 * MIB]
+            cells += rounds([ours, *theirs], loads, requests, count=count)
+        large = [load for load in loads if load.size >= 8 * MIB]
         return Measured(latency_ms, cells, list(again(ours, large, count=count)))
 
 

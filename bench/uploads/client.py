@@ -21,8 +21,10 @@ import uvloop
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _LOCATION = re.compile(rb"(?i)\r\nlocation: *([^\r]+)")
+_CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
 _OFFSET = re.compile(rb"(?i)\r\nupload-offset: *(\d+)")
 _HEAD_END = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,19 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         head = bytes(self._received[:end])
-        length = _LENGTH.search(head)
-        whole = end + len(_HEAD_END) + (int(length[1]) if length else 0)
+        whole = end + self._rest_bytes(head, end)
         if len(self._received) >= whole and self._answered is not None:
             del self._received[:whole]
             answered, self._answered = self._answered, None
             answered.set_result(head)
+
+    def _rest_bytes(self, head: bytes, end: int) -> int:
+        """How much belongs to the answer whose head ends at `end`; too much until all is there."""
+        if _CHUNKED.search(head):
+            last = self._received.find(_LAST_CHUNK, end + 2)
+            return sys.maxsize if last < 0 else last + len(_LAST_CHUNK) - end
+        length = _LENGTH.search(head)
+        return len(_HEAD_END) + (int(length[1]) if length else 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answered is not None:

@@ -1,13 +1,25 @@
-"""The two servers that are compared, each as its operator would run it, on buckets of one S3."""
+"""The servers that are compared, each as its operator would run it, on buckets of one S3."""
 
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import ACCESS_KEY, SECRET_KEY, Server, cpu_seconds, free_port, program, running
+from bench.postgres import local_postgres, make_database
+from bench.processes import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Server,
+    cpu_seconds,
+    delayed,
+    free_port,
+    minio,
+    program,
+    running,
+)
 from mediastore.catalog.pool import open_catalog
 from mediastore.catalog.tenants import create_api_key, create_tenant
 from mediastore.clock import SystemClock
@@ -16,10 +28,41 @@ from mediastore.settings import MIB, load_settings
 
 MEDIASTORE_BUCKET = "mediastore"
 TUSD_BUCKET = "tusd"
+TUS_NODE_BUCKET = "tus-node"
 TENANT = "bench"
 DATABASE = "mediastore"
+LATENCY_MS = 20
+NODE = Path(__file__).parent / "node"
 # By default tusd collects 50 MiB before it sends anything; with parts of 8 MiB sending overlaps.
 TUSD_PART_BYTES = 8 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A durable Postgres with a migrated database, and a MinIO with a bucket for each server."""
+
+    folder: Path
+    postgres: LocalPostgres
+    store: Server
+
+    @contextmanager
+    def store_url(self, latency_ms: int) -> Iterator[str]:
+        """Where the store is, with so much added to each of its answers."""
+        if latency_ms == 0:
+            yield self.store.url
+            return
+        with delayed(self.folder, self.store, latency_ms) as url:
+            yield url
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-uploads-")))
+        postgres = stack.enter_context(local_postgres(folder))
+        asyncio.run(make_database(postgres, DATABASE))
+        buckets = [MEDIASTORE_BUCKET, TUSD_BUCKET, TUS_NODE_BUCKET]
+        yield World(folder, postgres, stack.enter_context(minio(folder, buckets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +74,7 @@ class Subject:
     path: str
     headers: Mapping[str, str]
     database: Path | None = None
+    metrics_url: str = ""
 
     def cpu_seconds(self) -> float:
         return self.server.cpu_seconds()
@@ -65,13 +109,45 @@ def tusd(folder: Path, s3_url: str) -> Iterator[Subject]:
 
 
 @contextmanager
-def mediastore(folder: Path, s3_url: str, postgres: LocalPostgres) -> Iterator[Subject]:
-    """One mediastore process, default settings but no log of requests, on a migrated database."""
+def tus_node(folder: Path, s3_url: str) -> Iterator[Subject]:
+    """@tus/server with @tus/s3-store, one process; see node/server.mjs for its settings."""
+    if not (NODE / "node_modules").is_dir():
+        raise SystemExit(f"this measurement needs `npm ci` in {NODE}")
     port = free_port()
+    environment = {
+        "PORT": str(port),
+        "BUCKET": TUS_NODE_BUCKET,
+        "ENDPOINT": s3_url,
+        "ACCESS_KEY": ACCESS_KEY,
+        "SECRET_KEY": SECRET_KEY,
+        "NODE_ENV": "production",
+        "TMPDIR": str(folder),
+    }
+    command = [program("node"), str(NODE / "server.mjs")]
+    with running(command, port, folder / "tus-node.log", environment) as server:
+        yield Subject("@tus/server", server, "/files", {})
+
+
+SERVE = (sys.executable, "-c", "from mediastore.cli import main; main()")
+
+
+@contextmanager
+def mediastore(
+    folder: Path,
+    s3_url: str,
+    postgres: LocalPostgres,
+    *,
+    command: Sequence[str] = SERVE,
+    settings: str = "",
+) -> Iterator[Subject]:
+    """One mediastore process, default settings but no log of requests, on a migrated database.
+
+    `command` runs the service when given its arguments; `settings` are more lines of its file.
+    """
+    port, metrics_port = free_port(), free_port()
     config = folder / "mediastore.toml"
-    config.write_text(_config(port, s3_url, postgres))
+    config.write_text(_config(port, metrics_port, s3_url, postgres) + settings)
     key = asyncio.run(_key(config))
-    command = [sys.executable, "-c", "from mediastore.cli import main; main()"]
     arguments = ["serve", "--config", str(config)]
     with running([*command, *arguments], port, folder / "mediastore.log") as server:
         yield Subject(
@@ -80,14 +156,15 @@ def mediastore(folder: Path, s3_url: str, postgres: LocalPostgres) -> Iterator[S
             "/v1/uploads",
             {"Authorization": f"Bearer {key}"},
             postgres.folder,
+            f"http://127.0.0.1:{metrics_port}/metrics",
         )
 
 
-def _config(port: int, s3_url: str, postgres: LocalPostgres) -> str:
+def _config(port: int, metrics_port: int, s3_url: str, postgres: LocalPostgres) -> str:
     return f"""\
 [http]
 port = {port}
-metrics_port = -1
+metrics_port = {metrics_port}
 access_log = false
 [catalog]
 dsn = "{postgres.dsn(DATABASE)}"

@@ -14,7 +14,6 @@ import structlog
 
 from mediastore.catalog import collection
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import RELEASED_ROWS_MAX
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.collector_errors import ClockSkew, CollectorPaused, CollectorRefused
@@ -40,6 +39,7 @@ class RunCounts:
     """What a run has done."""
 
     expired_uploads: int = 0
+    expired_bytes: int = 0
     purged_objects: int = 0
     removed_blobs: int = 0
     released_references: int = 0
@@ -151,10 +151,8 @@ class Collector:
                 return
 
     async def _expire(self) -> int:
-        expired = await collection.expire_uploads(
-            self._catalog, BATCH_ROWS, entries_max=RELEASED_ROWS_MAX
-        )
-        self.counts = self.counts.plus(expired_uploads=expired.uploads)
+        expired = await collection.expire_uploads(self._catalog, BATCH_ROWS)
+        self.counts = self.counts.plus(expired_uploads=expired.uploads, expired_bytes=expired.bytes)
         return expired.uploads + expired.entries
 
     async def _purge(self) -> int:
@@ -219,6 +217,7 @@ class Collector:
             window_seconds=self._delays.window_seconds,
             recounts_seconds=RECOUNTS_KEPT_SECONDS,
             runs_seconds=RUNS_KEPT_SECONDS,
+            events_seconds=self._settings.events_kept_seconds,
             limit=BATCH_ROWS,
         )
         self.counts = self.counts.plus(swept_rows=swept)

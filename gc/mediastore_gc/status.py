@@ -75,6 +75,8 @@ class CollectionMetrics:
         self._done = {
             name: Counter(f"mediastore_collection_{name}", text, registry=registry)
             for name, text in (
+                ("expired_uploads", "Uploads that expired before they became an object."),
+                ("expired_bytes", "Bytes of those uploads that had been acknowledged."),
                 ("doomed_keys", "Keys whose last reference has gone."),
                 ("deleted_keys", "Keys that the store has deleted."),
                 ("deleted_bytes", "Bytes that the store has given back."),

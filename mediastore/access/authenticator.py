@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from mediastore.access.fair_share import FairShare
+from mediastore.access.policies import Policies
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import Tenant, find_tenant_by_secret, secret_hash
 from mediastore.clock import Clock
@@ -36,6 +37,7 @@ class Authenticator:
         self._catalog = catalog
         self._clock = clock
         self._cache: OrderedDict[bytes, _Believed] = OrderedDict()
+        self.policies = Policies(catalog, clock)
 
     async def tenant(self, request: web.Request) -> Tenant:
         """The tenant of the request's valid key.
@@ -62,6 +64,7 @@ class Authenticator:
             raise Unauthorized
         self._cache[digest] = _Believed(tenant, now + CACHE_SECONDS)
         self._cache.move_to_end(digest)
+        self.policies.remember(tenant)
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
         return tenant

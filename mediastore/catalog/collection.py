@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.catalog.pool import Catalog
 from mediastore.errors import InvariantBroken
 
@@ -51,8 +52,9 @@ class ChunksTotal:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """One batch of expired uploads: how many were dropped, the bytes that they had acknowledged,
-    and how many references were given up. One of very many references takes several batches.
+    """One batch of expired uploads: how many were dropped, their acknowledged bytes that never
+    became an object, and how many references were given up. One of very many references takes
+    several batches.
     """
 
     uploads: int
@@ -161,7 +163,9 @@ async def chunks_total(catalog: Catalog) -> ChunksTotal:
     return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
 
 
-async def expire_uploads(catalog: Catalog, limit: int, *, entries_max: int) -> Expired:
+async def expire_uploads(
+    catalog: Catalog, limit: int, *, entries_max: int = RELEASED_ROWS_MAX
+) -> Expired:
     """Drop up to `limit` expired uploads, giving up about `entries_max` references at most."""
     row = _one(await catalog.fetch_row("uploads_expire", limit, entries_max))
     return Expired(**dict(row))
@@ -263,7 +267,13 @@ async def reclaimed_since(catalog: Catalog, seconds: int) -> tuple[int, int]:
 
 
 async def sweep(
-    catalog: Catalog, *, window_seconds: int, recounts_seconds: int, runs_seconds: int, limit: int
+    catalog: Catalog,
+    *,
+    window_seconds: int,
+    recounts_seconds: int,
+    runs_seconds: int,
+    events_seconds: int,
+    limit: int,
 ) -> int:
     """Drop up to `limit` each of the tombstones, keys and records that are past their use."""
     swept: list[Any] = [
@@ -272,5 +282,6 @@ async def sweep(
         await catalog.fetch_value("concatenations_sweep", limit),
         await catalog.fetch_value("recounts_sweep", recounts_seconds),
         await catalog.fetch_value("runs_sweep", runs_seconds, limit),
+        await catalog.fetch_value("events_sweep", events_seconds, limit),
     ]
     return sum(swept)

@@ -11,8 +11,11 @@ from enum import Enum
 from uuid import UUID
 
 from mediastore.catalog.digests import pack_digests
+from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import RELEASED_ROWS_MAX, UploadDraft
+from mediastore.catalog.uploads import (
+    UploadDraft,
+)
 from mediastore.errors import InvariantBroken
 
 
@@ -46,7 +49,6 @@ async def create_final(
     header: str,
     epoch: int,
     size_max_bytes: int,
-    expires_seconds: int,
 ) -> tuple[UUID, Joined | None]:
     """A final upload of these parts, in order, and how far joining them has come. For a list that
     was given before it is the final that this made, and None.
@@ -70,7 +72,8 @@ async def create_final(
         header,
         size_max_bytes,
         RELEASED_ROWS_MAX,
-        expires_seconds,
+        draft.expires_seconds,
+        draft.expiry_fixed,
     )
     if row is None:
         raise InvariantBroken("a final upload that was made has no id")

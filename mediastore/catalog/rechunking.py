@@ -6,9 +6,9 @@ for the epoch's holder. The rules are in migrations/0007_pre_joining.sql.
 
 from collections.abc import Sequence
 
+from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import (
-    RELEASED_ROWS_MAX,
     BatchChunk,
     CommitChunk,
     IntentChunk,

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,10 +22,10 @@ from mediastore.catalog.digests import (
 )
 from mediastore.catalog.objects import Object, object_from_row
 from mediastore.catalog.pool import Catalog
-from mediastore.settings import ChunkingSettings
+from mediastore.settings import DAY_SECONDS, ChunkingSettings
 
 EPOCH_BITS = 62
-RELEASED_ROWS_MAX = 10_000  # of one transaction: some tenths of a second
+EXPIRES_SECONDS_DEFAULT = 7 * DAY_SECONDS  # the column's
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,18 @@ class Upload:
     expires_at: datetime
     declared_digests: Mapping[str, bytes] = field(default_factory=dict)
     tus_metadata: str | None = None
+    expires_seconds: int = EXPIRES_SECONDS_DEFAULT
+    expiry_fixed: bool = False
     fragments: int = 0
     rechunked: int | None = None
     concat: str | None = None
     joined_into: UUID | None = None
+
+    def pushed_expiry(self, now: datetime) -> datetime:
+        """When it expires, if work is done on it now."""
+        return (
+            self.expires_at if self.expiry_fixed else now + timedelta(seconds=self.expires_seconds)
+        )
 
     @property
     def whole(self) -> bool:
@@ -84,6 +92,8 @@ class UploadDraft:
     idempotency_key: str | None = None
     declared_digests: Mapping[str, bytes] = field(default_factory=dict)
     tus_metadata: str | None = None
+    expires_seconds: int = EXPIRES_SECONDS_DEFAULT
+    expiry_fixed: bool = False
     concat: str | None = None
 
 
@@ -136,10 +146,12 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["expires_at"],
         unpack_digests(row["declared_digests"]),
         row["tus_metadata"],
-        fragments=row["fragments"],
-        rechunked=row["rechunked"],
-        concat=row["concat"],
-        joined_into=row["joined_into"],
+        row["expires_seconds"],
+        row["expiry_fixed"],
+        row["fragments"],
+        row["rechunked"],
+        row["concat"],
+        row["joined_into"],
     )
 
 
@@ -165,6 +177,7 @@ async def create_upload(
         pack_digests(draft.declared_digests),
         draft.tus_metadata,
         writer,
+        draft.expiry_fixed,
         draft.concat,
     )
     return upload_from_row(row)
@@ -268,12 +281,9 @@ async def commit_and_finish(
     return object_from_row(row)
 
 
-async def terminate_upload(catalog: Catalog, tenant: str, id_: UUID) -> bool:
-    """Drop an upload and give its references up; of very many, the collector does the rest.
-
-    False: there is none.
-    """
-    return bool(await catalog.fetch_value("upload_terminate", tenant, id_, RELEASED_ROWS_MAX))
+async def correct_content_type(catalog: Catalog, upload: Upload, content_type: str) -> None:
+    """Change what an open upload is; without effect when another writer has taken it over."""
+    await catalog.execute("upload_correct_type", upload.id, upload.epoch, content_type)
 
 
 async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:

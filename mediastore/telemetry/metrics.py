@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from mediastore.telemetry.request_series import RequestSeries
 
 REQUEST_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+HOOK_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -28,8 +29,10 @@ class Metrics:
     acknowledged_bytes: Counter
     uploads_created: Mapping[str, Counter]
     uploads_finished: Counter
-    uploads_expired: Counter
     uploads_terminated: Counter
+    uploads_abandoned: Counter
+    terminated_bytes: Counter
+    abandoned_bytes: Counter
     uploads_taken_over: Counter
     uploads_rechunked: Counter
     dedup_blob_hits: Counter
@@ -40,6 +43,13 @@ class Metrics:
     chunk_cache_misses: Counter
     chunks_damaged: Counter
     chunks_missing: Counter
+    hook_allowed: Counter
+    hook_denied: Counter
+    hook_failed: Counter
+    hook_seconds: Histogram
+    events_delivered: Counter
+    events_failed: Counter
+    events_parked: Counter
     request_ended: Callable[[str, str, int, float], None]
     """Count one request: method, route (a route's pattern, never a path), status, seconds."""
     _gauges: Mapping[str, Gauge]
@@ -61,7 +71,13 @@ class Metrics:
         created = counter("uploads_created", "Uploads begun, by protocol.", ["protocol"])
         ended = counter(
             "uploads_ended",
-            "Uploads ended: finished, expired or terminated by the client.",
+            "Uploads ended: finished, terminated by the client, or abandoned because they could "
+            "not go on. Those that expire are counted by the collector.",
+            ["how"],
+        )
+        unfinished = counter(
+            "uploads_unfinished_bytes",
+            "Bytes that were stored for uploads that never became an object.",
             ["how"],
         )
         dedup_hits = counter(
@@ -74,6 +90,16 @@ class Metrics:
         bad = counter(
             "chunks_bad", "Reads that met a chunk whose bytes are damaged or missing.", ["what"]
         )
+        hook = counter(
+            "hook_answers",
+            "Questions to apps before an upload is created, by answer; failed is none that counts.",
+            ["outcome"],
+        )
+        deliveries = counter(
+            "events_attempts",
+            "Tries to deliver an event, by outcome; a parked one waits for an operator.",
+            ["outcome"],
+        )
         return cls(
             registry=registry,
             bytes_received=counter("bytes_received", "Bytes of request bodies of content."),
@@ -85,8 +111,10 @@ class Metrics:
                 protocol: created.labels(protocol) for protocol in ("tus", "ietf", "form", "raw")
             },
             uploads_finished=ended.labels("finished"),
-            uploads_expired=ended.labels("expired"),
             uploads_terminated=ended.labels("terminated"),
+            uploads_abandoned=ended.labels("abandoned"),
+            terminated_bytes=unfinished.labels("terminated"),
+            abandoned_bytes=unfinished.labels("abandoned"),
             uploads_taken_over=counter(
                 "uploads_taken_over", "Times a request took an upload from another request."
             ),
@@ -101,6 +129,18 @@ class Metrics:
             chunk_cache_misses=cache.labels("miss"),
             chunks_damaged=bad.labels("damaged"),
             chunks_missing=bad.labels("missing"),
+            hook_allowed=hook.labels("allowed"),
+            hook_denied=hook.labels("denied"),
+            hook_failed=hook.labels("failed"),
+            hook_seconds=Histogram(
+                "mediastore_hook_seconds",
+                "Seconds from the question to an app to its answer.",
+                buckets=HOOK_SECONDS_BUCKETS,
+                registry=registry,
+            ),
+            events_delivered=deliveries.labels("delivered"),
+            events_failed=deliveries.labels("failed"),
+            events_parked=deliveries.labels("parked"),
             request_ended=requests.observe,
             _gauges={
                 name: gauge(name, text)
@@ -111,6 +151,9 @@ class Metrics:
                     ("chunk_cache_bytes", "Bytes of verified chunks that are kept."),
                     ("catalog_pool_connections", "Open connections to the database."),
                     ("catalog_pool_in_use", "Connections to the database that are in use."),
+                    ("events_waiting", "Events that wait to be delivered, in all processes."),
+                    ("events_parked", "Events that are tried no more until somebody asks."),
+                    ("events_oldest_waiting_seconds", "Age of the oldest event that waits."),
                 )
             },
         )
@@ -127,6 +170,12 @@ class Metrics:
     def watch_chunk_cache(self, held_bytes: Callable[[], float]) -> None:
         """Read the chunk cache's size when metrics are asked for."""
         self._gauges["chunk_cache_bytes"].set_function(held_bytes)
+
+    def watch_events(self, backlog: Callable[[], tuple[float, float, float]]) -> None:
+        """Read the outbox, (waiting, parked, oldest in seconds), when metrics are asked for."""
+        self._gauges["events_waiting"].set_function(lambda: backlog()[0])
+        self._gauges["events_parked"].set_function(lambda: backlog()[1])
+        self._gauges["events_oldest_waiting_seconds"].set_function(lambda: backlog()[2])
 
     def watch_pool(self, connections: Callable[[], tuple[int, int]]) -> None:
         """Read the connection pool, (open, idle), when metrics are asked for."""

@@ -36,7 +36,6 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
     """
     blob = await _checked_blob_hash(batch, draft)
     epoch = new_epoch()
-    expires_seconds = parts.settings.uploads.expires_seconds
     begun = await begin_body(
         parts.catalog,
         draft,
@@ -44,7 +43,7 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
         blob=blob,
         size=batch.size,
         chunks=batch.rows(),
-        expires_seconds=expires_seconds,
+        expires_seconds=draft.expires_seconds,
     )
     if isinstance(begun, Object):
         parts.metrics.dedup_blob_hits.inc()
@@ -55,7 +54,9 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
     upload = _born(parts, draft, epoch, batch.size)
 
     async def intent() -> list[IntentChunk]:
-        return await intend(parts.catalog, upload, batch.rows(), expires_seconds=expires_seconds)
+        return await intend(
+            parts.catalog, upload, batch.rows(), expires_seconds=upload.expires_seconds
+        )
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
         return await _commit_and_finish(
@@ -99,7 +100,7 @@ async def store_last_batch(
         )
 
     return await parts.batches.store(
-        upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
+        upload, batch, commit_last, expires_seconds=upload.expires_seconds
     )
 
 
@@ -139,7 +140,7 @@ async def _finish_later(
         return await commit_batch(parts, upload, batch, chunks, finishing=True)
 
     offset = await parts.batches.store(
-        upload, batch, commit_last, expires_seconds=parts.settings.uploads.expires_seconds
+        upload, batch, commit_last, expires_seconds=upload.expires_seconds
     )
     whole = replace(
         upload,
@@ -181,6 +182,7 @@ def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Uplo
         size,
         draft.declared_hash,
         epoch,
-        parts.clock.now() + timedelta(seconds=parts.settings.uploads.expires_seconds),
+        parts.clock.now() + timedelta(seconds=draft.expires_seconds),
         draft.declared_digests,
+        expires_seconds=draft.expires_seconds,
     )

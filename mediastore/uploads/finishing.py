@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.finishing import (
     claim_finishing,
     finish,
@@ -20,7 +21,9 @@ from mediastore.catalog.finishing import (
 )
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import Upload, terminate_upload
+from mediastore.catalog.uploads import (
+    Upload,
+)
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
@@ -29,13 +32,17 @@ from mediastore.errors import (
     ContentDamaged,
     IdempotencyKeyInUse,
     MediastoreError,
+    TypeMismatch,
+    TypeNotAllowed,
     Unavailable,
 )
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import catch_up
+from mediastore.uploads.type_decision import check_stored_type
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +63,7 @@ class Finisher:
         store: ChunkStore,
         memory: MemoryBudget,
         rechunker: Rechunker,
+        admission: Admission,
         settings: Settings,
         clock: Clock,
     ) -> None:
@@ -63,6 +71,7 @@ class Finisher:
         self._store = store
         self._memory = memory
         self._rechunker = rechunker
+        self._admission = admission
         self._settings = settings
         self._clock = clock
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
@@ -142,6 +151,9 @@ class Finisher:
             raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
         alive = asyncio.create_task(self._show_life(upload))
         try:
+            if upload.concat == "final":  # no body has shown its beginning
+                policy = await self._admission.policy(upload.tenant)
+                upload = await check_stored_type(self._catalog, self._store, policy, upload)
             async with self._places:
                 await self._read_rest(upload, hasher)
             return await finish(
@@ -153,7 +165,7 @@ class Finisher:
                 idempotency_key=idempotency_key,
                 digests=declared_digests(hasher, upload.declared_digests),
             )
-        except (BadDigest, IdempotencyKeyInUse):
+        except (BadDigest, IdempotencyKeyInUse, TypeMismatch, TypeNotAllowed):
             await terminate_upload(self._catalog, upload.tenant, upload.id)
             raise
         finally:
@@ -190,6 +202,6 @@ class Finisher:
                 await touch_finishing(
                     self._catalog,
                     upload,
-                    expires_seconds=self._settings.uploads.expires_seconds,
+                    expires_seconds=upload.expires_seconds,
                 )
             await self._clock.sleep(TOUCH_SECONDS)

@@ -5,6 +5,8 @@ no other upload of the same file has it. Putting fragments together costs readin
 storing them again, so a few of them are left as they are (docs/decisions/0004-rechunking.md).
 """
 
+from mediastore.catalog.uploads import Upload
+from mediastore.joining_errors import UploadFragmented
 from mediastore.settings import Settings
 
 FINISHED_AT_ONCE_MAX = 10_000  # rows that one statement can turn into an object while others wait
@@ -28,6 +30,17 @@ def too_many(settings: Settings, *, size: int, fragments: int) -> bool:
     if fragments < settings.uploads.fragments_max:
         return False
     return are_small(settings, size=size, fragments=fragments)
+
+
+def refuse_more_fragments(settings: Settings, upload: Upload | None) -> None:
+    """A body that is stored in small pieces all along ends where its upload is full of them.
+
+    Raises UploadFragmented.
+    """
+    if upload is None:
+        return
+    if too_many(settings, size=upload.fragmented_bytes, fragments=upload.fragments):
+        raise UploadFragmented(offset=upload.offset)
 
 
 def needs_job(settings: Settings, *, size: int, fragments: int, rechunked: int | None) -> bool:

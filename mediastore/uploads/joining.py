@@ -26,8 +26,8 @@ from mediastore.catalog.uploads import Upload, UploadDraft, get_upload, new_epoc
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import MediastoreError
-from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.running_hash import RunningHashes
 
@@ -46,15 +46,15 @@ class Joiner:
         catalog: Catalog,
         hashes: RunningHashes,
         finisher: Finisher,
+        admission: Admission,
         metrics: Metrics,
-        settings: Settings,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._hashes = hashes
         self._finisher = finisher
         self._metrics = metrics
-        self._settings = settings
+        self._admission = admission
         self._clock = clock
 
     async def create(self, draft: UploadDraft, parts: Sequence[UUID], header: str) -> UUID:
@@ -63,15 +63,14 @@ class Joiner:
 
         Raises BadConcatenation, PartTaken, TooLarge.
         """
-        uploads = self._settings.uploads
+        policy = await self._admission.policy(draft.tenant)
         final, joined = await create_final(
             self._catalog,
             draft,
             parts,
             header=header,
             epoch=new_epoch(),
-            size_max_bytes=uploads.size_max_bytes,
-            expires_seconds=uploads.expires_seconds,
+            size_max_bytes=policy.size_max_bytes,
         )
         if joined is not None:
             self._metrics.uploads_created[draft.protocol].inc()
@@ -84,6 +83,7 @@ class Joiner:
 
         Raises TooLarge when the parts have too many bytes together.
         """
+        policy = await self._admission.policy(tenant)
         epoch = new_epoch()
         joined: Joined | None = Joined.MORE
         while joined is Joined.MORE:
@@ -91,8 +91,8 @@ class Joiner:
                 self._catalog,
                 final,
                 epoch=epoch,
-                size_max_bytes=self._settings.uploads.size_max_bytes,
-                expires_seconds=self._settings.uploads.expires_seconds,
+                size_max_bytes=policy.size_max_bytes,
+                expires_seconds=policy.expires_seconds,
             )
         if joined is Joined.WHOLE:
             await self._start(tenant, final)

@@ -142,6 +142,13 @@ def from_query(
     )
 
 
+def checked_content_type(value: str) -> str:
+    """A media type, with parameters or without. Raises BadMetadata."""
+    if len(value) > CONTENT_TYPE_LENGTH_MAX or not _MEDIA_TYPE.fullmatch(value):
+        raise BadMetadata("the content type is not a media type")
+    return value
+
+
 def checked_idempotency_key(value: str | None) -> str | None:
     """Raises BadRequest unless it is printable ASCII of bounded length."""
     if value is None:
@@ -165,12 +172,10 @@ def _description(
     metadata: object,
     metadata_max_bytes: int,
 ) -> Description:
-    if len(content_type) > CONTENT_TYPE_LENGTH_MAX or not _MEDIA_TYPE.fullmatch(content_type):
-        raise BadMetadata("the content type is not a media type")
     return Description(
         checked_text("name", name, NAME_LENGTH_MAX),
         checked_text("owner", owner, OWNER_LENGTH_MAX),
-        content_type,
+        checked_content_type(content_type),
         checked_metadata(metadata, metadata_max_bytes),
         None if blake3 is None else _hash("blake3", blake3),
         {} if sha_256 is None else {"sha-256": _hash("sha-256", sha_256)},

@@ -5,15 +5,19 @@ dropped.
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import Upload, terminate_upload
+from mediastore.catalog.uploads import (
+    Upload,
+)
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.errors import MediastoreError
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.joining import Joiner
@@ -36,6 +40,7 @@ class UploadParts:
     rechunker: Rechunker
     finisher: Finisher
     joiner: Joiner
+    admission: Admission
 
     def finished(self, made: Object) -> Object:
         """Count a finished upload."""
@@ -46,8 +51,10 @@ class UploadParts:
     async def drop(self, upload: Upload) -> None:
         """Give up an upload that nobody can resume; its references are released."""
         self.hashes.forget(upload.id)
-        if await terminate_upload(self.catalog, upload.tenant, upload.id):
-            self.metrics.uploads_terminated.inc()
+        dropped_bytes = await terminate_upload(self.catalog, upload.tenant, upload.id)
+        if dropped_bytes is not None:
+            self.metrics.uploads_abandoned.inc()
+            self.metrics.abandoned_bytes.inc(dropped_bytes)
 
     async def drop_quietly(self, upload: Upload) -> None:
         """`drop` after a failure: if this fails as well, the upload expires by itself."""

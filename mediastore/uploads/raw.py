@@ -11,7 +11,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.objects import Object
 from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
-from mediastore.public_urls import public_base
+from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
@@ -33,13 +33,14 @@ async def create(request: web.Request) -> web.Response:
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
     if (earlier := await uploads.repeated(tenant.id, key)) is not None:
         return _answer(request, earlier, status=200)
-    draft = says.draft(
+    said = says.draft(
         tenant.id,
         "raw",
         length=length,
         idempotency_key=key,
         digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
     )
+    draft = await uploads.admit(said, client=client_address(request))
     try:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
     except IdempotencyKeyInUse:

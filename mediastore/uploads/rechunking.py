@@ -236,7 +236,7 @@ class _Pass:
                 self._upload,
                 batch.rows(),
                 cursor=cursor,
-                expires_seconds=self._settings.uploads.expires_seconds,
+                expires_seconds=self._upload.expires_seconds,
             )
 
         async def commit(chunks: Sequence[CommitChunk]) -> None:

@@ -5,12 +5,12 @@ A request that takes an upload over ends the older request's body at once, in th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
 
 from mediastore.catalog.digests import NO_DIGESTS
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.taking import end_writer
 from mediastore.catalog.upload_lengths import declare_length
@@ -20,7 +20,6 @@ from mediastore.catalog.uploads import (
     create_upload,
     find_by_idempotency_key,
     get_upload,
-    terminate_upload,
 )
 from mediastore.errors import (
     BadDigest,
@@ -30,40 +29,25 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
+    TypeMismatch,
+    TypeNotAllowed,
     UploadTaken,
 )
 from mediastore.joining_errors import UploadFragmented
+from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
 from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.fragments import too_many
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
+from mediastore.uploads.standing import Standing
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an upload stands: its row, or the object it has become."""
-
-    upload: Upload | None
-    object: Object | None
-
-    @property
-    def offset(self) -> int:
-        return self.object.size if self.object is not None else self._row.offset
-
-    @property
-    def length(self) -> int | None:
-        return self.object.size if self.object is not None else self._row.length
-
-    @property
-    def _row(self) -> Upload:
-        if self.upload is None:
-            raise RuntimeError("a standing has an upload or an object")
-        return self.upload
+_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
 
 class Uploads:
@@ -81,7 +65,14 @@ class Uploads:
         self._stopping = True
         self._bodies.stop()
 
-    async def begin(self, draft: UploadDraft, *, writes: bool = False) -> Standing:
+    async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
+        """Between parsing and creating: the tenant's policy, and the app's word (admission.py).
+
+        Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
+        """
+        return await self.parts.admission.admit(draft, client=client)
+
+    async def begin(self, draft: AdmittedDraft, *, writes: bool = False) -> Standing:
         """A new upload without a body; one of no bytes is finished at once. `writes`: the client is
         told of it now, and this request goes on to `append`.
 
@@ -91,7 +82,7 @@ class Uploads:
         upload = await create_upload(
             self.parts.catalog,
             draft,
-            expires_seconds=self.parts.settings.uploads.expires_seconds,
+            expires_seconds=draft.expires_seconds,
             writer=self.replicas.id if writes else None,
         )
         self.parts.metrics.uploads_created[draft.protocol].inc()
@@ -99,7 +90,7 @@ class Uploads:
 
     async def receive_new(
         self,
-        draft: UploadDraft,
+        draft: AdmittedDraft,
         stream: StreamReader,
         *,
         ends_with_body: bool,
@@ -116,6 +107,7 @@ class Uploads:
         session = Session(
             self.parts,
             draft,
+            await self.parts.admission.policy(draft.tenant),
             keeps_broken=False,
             ends_with_body=ends_with_body,
             body_digests=body_digests,
@@ -140,6 +132,7 @@ class Uploads:
         session = Session(
             self.parts,
             upload,
+            await self.parts.admission.policy(upload.tenant),
             keeps_broken=True,
             ends_with_body=False,
             body_digests=body_digests,
@@ -152,7 +145,7 @@ class Uploads:
         return await declare_length(self.parts.catalog, upload, length)
 
     async def concatenate(
-        self, draft: UploadDraft, part_ids: Sequence[UUID], header: str
+        self, draft: AdmittedDraft, part_ids: Sequence[UUID], header: str
     ) -> tuple[UUID, Standing]:
         """A final upload of these parts, and where it stands; given again, the list is the same
         final. Raises BadConcatenation, PartTaken, TooLarge, and what `take` raises.
@@ -213,9 +206,11 @@ class Uploads:
         """
         self._bodies.end_of_upload((tenant, id_))
         await end_writer(self.parts.catalog, tenant, id_, replica=self.replicas.id)
-        if await terminate_upload(self.parts.catalog, tenant, id_):
+        dropped_bytes = await terminate_upload(self.parts.catalog, tenant, id_, told=True)
+        if dropped_bytes is not None:
             self.parts.hashes.forget(id_)
             self.parts.metrics.uploads_terminated.inc()
+            self.parts.metrics.terminated_bytes.inc(dropped_bytes)
             return
         await self._object(tenant, id_)
         raise Conflict("this upload is finished; delete its object instead")
@@ -230,11 +225,13 @@ class Uploads:
         if not upload.whole or upload.concat == "partial":
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload)
+        check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
+            await check.look(upload, (), ends=True)
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None
             )
-        except BadDigest:
+        except _CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -259,7 +256,7 @@ class Uploads:
                 received = await session.receive(body)
             except NotFound:  # its row was there: a newer request has finished or dropped it
                 raise UploadTaken from None
-            except BadDigest:
+            except _CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise

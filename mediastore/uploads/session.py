@@ -21,16 +21,17 @@ from mediastore.errors import (
     ChecksumMismatch,
     TooLarge,
 )
-from mediastore.joining_errors import UploadFragmented
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.body_check import BodyCheck
 from mediastore.uploads.cutting import Cutter, NamedChunk
+from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
-from mediastore.uploads.fragments import too_many
+from mediastore.uploads.fragments import refuse_more_fragments
 from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.policy import UploadPolicy
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
@@ -55,6 +56,7 @@ class Session:
         self,
         parts: UploadParts,
         subject: UploadDraft | Upload,
+        policy: UploadPolicy,
         *,
         keeps_broken: bool,
         ends_with_body: bool,
@@ -65,6 +67,8 @@ class Session:
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
+        self._policy = policy
+        self._content = ContentCheck(parts, policy)
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
@@ -124,12 +128,11 @@ class Session:
 
     async def _admit(self, piece: bytes, body: BodyReader) -> None:
         """Take a piece in, making room for it first."""
-        self._refuse_ever_more_fragments()
+        refuse_more_fragments(self._parts.settings, self.upload)
         self._received += len(piece)
         if self._length is not None and self._received > self._length:
             raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        if self._received > self._parts.settings.uploads.size_max_bytes:
-            raise TooLarge("the body goes past the largest size that this service takes")
+        self._policy.check_length(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
             if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
@@ -143,14 +146,6 @@ class Session:
             if self._filling_bytes >= self._parts.settings.uploads.batch_max_bytes:
                 await self._store_filling()
                 body.forgive()
-
-    def _refuse_ever_more_fragments(self) -> None:
-        """A body that is stored in small pieces all along ends where its upload is full of them."""
-        upload = self.upload
-        if upload is not None and too_many(
-            self._parts.settings, size=upload.fragmented_bytes, fragments=upload.fragments
-        ):
-            raise UploadFragmented(offset=upload.offset)
 
     def _fill(self, chunks: list[NamedChunk]) -> None:
         self._filling += chunks
@@ -193,6 +188,7 @@ class Session:
             raise
 
     async def _complete(self) -> Object | None:
+        await self._look_at_content(ends=True)
         batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch)
@@ -215,6 +211,7 @@ class Session:
     async def _store_filling(self, *, last: bool = False) -> None:
         """Hand the filled chunks to a task of their own; at most one is under way."""
         await self._settle()
+        await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
         batch = Batch(tuple(self._filling), self._staged_bytes, last)
@@ -228,9 +225,7 @@ class Session:
         if self._draft is None:
             raise RuntimeError("a session has a draft or an upload")
         self.upload = await create_upload(
-            self._parts.catalog,
-            self._draft,
-            expires_seconds=self._parts.settings.uploads.expires_seconds,
+            self._parts.catalog, self._draft, expires_seconds=self._draft.expires_seconds
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
@@ -247,16 +242,29 @@ class Session:
                 upload,
                 batch,
                 commit,
-                expires_seconds=self._parts.settings.uploads.expires_seconds,
+                expires_seconds=upload.expires_seconds,
             )
             await hashing
         except BaseException:
             self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
-        fragments = upload.fragments + len(batch.chunks)
-        self.upload = replace(upload, offset=offset, fragments=fragments)
+        self.upload = replace(
+            upload,
+            offset=offset,
+            fragments=upload.fragments + len(batch.chunks),
+            expires_at=upload.pushed_expiry(self._parts.clock.now()),
+        )
         self._memory.shrink(batch.size)
+
+    async def _look_at_content(self, *, ends: bool) -> None:
+        """Before the first bytes are stored: are they what was declared?"""
+        if self._is_part:
+            return  # its final is looked at
+        if self.upload is not None:
+            self.upload = await self._content.look(self.upload, self._filling, ends=ends)
+        elif self._draft is not None:
+            self._draft = await self._content.look(self._draft, self._filling, ends=ends)
 
     def _open_upload(self) -> Upload:
         if self.upload is None:

@@ -21,7 +21,6 @@ async def commit_batch(
     finishing: bool = False,
 ) -> int:
     """Acknowledge a batch, and what is staged before it; the new offset."""
-    expires_seconds = parts.settings.uploads.expires_seconds
     size = batch.acknowledged_bytes
     if batch.staged_bytes:  # acknowledged once, when the whole body is there
         offset = await staging.commit_staged(
@@ -30,7 +29,7 @@ async def commit_batch(
             size,
             chunks,
             finishing=finishing,
-            expires_seconds=expires_seconds,
+            expires_seconds=upload.expires_seconds,
         )
     else:
         offset = await commit(
@@ -39,7 +38,7 @@ async def commit_batch(
             size,
             chunks,
             finishing=finishing,
-            expires_seconds=expires_seconds,
+            expires_seconds=upload.expires_seconds,
             last=batch.last,
         )
     parts.metrics.acknowledged_bytes.inc(size)
@@ -56,7 +55,7 @@ async def stage_batch(
         batch.size,
         chunks,
         staged_bytes=batch.staged_bytes,
-        expires_seconds=parts.settings.uploads.expires_seconds,
+        expires_seconds=upload.expires_seconds,
     )
     return upload.offset
 

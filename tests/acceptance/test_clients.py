@@ -1,116 +1,84 @@
-"""The clients that real applications use: tuspy, tus-js-client, curl."""
+"""The clients that real applications use: tuspy, aiotus, tus-js-client, Uppy, curl."""
 
+import json
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from blake3 import blake3
 
 from tests.acceptance.client import id_of, read_to_end
+from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import MIB, content
 from tests.acceptance.proxy import BreakingProxy
 from tests.acceptance.server import Server
 from tests.acceptance.test_crashes import wait_until_received
+from tests.acceptance.uploaders import (
+    AIOTUS,
+    TIMEOUT_SECONDS,
+    TUS_JS,
+    TUSPY,
+    UPPY,
+    Uploader,
+    assert_all_comes_back,
+    assert_stored,
+    finished,
+    write,
+)
 
-CLIENTS = Path(__file__).parent / "clients"
-TIMEOUT_SECONDS = 60
-
-Uploader = Callable[..., subprocess.Popen[str]]
-
-
-def tuspy() -> list[str]:
-    return [sys.executable, str(CLIENTS / "tuspy_upload.py")]
-
-
-def tus_js() -> list[str]:
-    node = shutil.which("node")
-    assert node, "this test needs node"
-    assert (CLIENTS / "node_modules").is_dir(), f"run `npm ci` in {CLIENTS}"
-    return [node, str(CLIENTS / "tus_js_upload.mjs")]
-
-
-@pytest.fixture(params=[tuspy, pytest.param(tus_js, marks=pytest.mark.full)])
-def start_upload(request: pytest.FixtureRequest, folder: Path) -> Uploader:
-    """Starts a client on a file; `through` is a proxy, `storage` remembers for a resume."""
-    command: list[str] = request.param()
-
-    def start(
-        server: Server,
-        file: Path,
-        *,
-        through: str = "",
-        storage: str = "urls",
-        patch_bytes: int = 0,
-    ) -> subprocess.Popen[str]:
-        endpoint = f"{through or server.url}/v1/uploads"
-        arguments = [endpoint, server.key, str(file), str(folder / storage), str(patch_bytes)]
-        return subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    return start
+ALL = [
+    pytest.param(TUSPY, id="tuspy"),
+    pytest.param(AIOTUS, id="aiotus"),
+    pytest.param(TUS_JS, id="tus-js-client", marks=pytest.mark.full),
+    pytest.param(UPPY, id="uppy", marks=pytest.mark.full),
+]
+RESUMING = [one for one in ALL if one.id != "aiotus"]  # it keeps no URLs
 
 
-def write(folder: Path, size: int, seed: int) -> Path:
-    path = folder / f"file-{seed}.bin"
-    path.write_bytes(content(size, seed))
-    return path
-
-
-def finished(uploading: subprocess.Popen[str]) -> str:
-    """The URL that a client prints when it has uploaded everything."""
-    try:
-        out, err = uploading.communicate(timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        uploading.kill()
-        raise AssertionError(f"the client did not end\n{uploading.communicate()[1]}") from None
-    assert uploading.returncode == 0, err
-    return out.strip()
-
-
-def assert_stored(server: Server, upload: str, file: Path) -> None:
-    """What is served is the file, under the name that `b3sum` gives it."""
-    data = file.read_bytes()
-    made = server.client().get(f"/v1/objects/{id_of(upload)}").json()
-    assert made["blob"] == blake3(data).hexdigest()
-    assert (made["name"], made["content_type"]) == (file.name, "image/x-test")
-    assert server.client().content(made["id"]) == data
+@pytest.fixture
+def server(make_server: MakeServer) -> Server:
+    """With absolute URLs: aiotus takes no others, the rest takes any."""
+    made = make_server(**SMALL_CHUNKS, MEDIASTORE_HTTP__ABSOLUTE_URLS="true")
+    made.start()
+    return made
 
 
 @pytest.mark.parametrize("patch_bytes", [0, 100_000])
+@pytest.mark.parametrize("uploader", ALL)
 def test_several_files_at_once(
-    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+    server: Server, uploader: Uploader, folder: Path, dsn: str, patch_bytes: int
 ) -> None:
     files = [write(folder, size, seed) for seed, size in enumerate([0, 1, 65_537, 3 * MIB])]
     files.append(write(folder, 3 * MIB, 3))  # and one of them twice
     uploading = [
-        start_upload(server, file, storage=f"urls-{number}", patch_bytes=patch_bytes)
+        uploader.start(server, file, storage=f"urls-{number}", patch_bytes=patch_bytes)
         for number, file in enumerate(files)
     ]
     uploads = [finished(one) for one in uploading]
     assert len(set(uploads)) == len(uploads)
     for upload, file in zip(uploads, files, strict=True):
         assert_stored(server, upload, file)
+    assert_all_comes_back(server, dsn)
 
 
 @pytest.mark.parametrize("patch_bytes", [0, 500_000])
+@pytest.mark.parametrize("uploader", RESUMING)
 def test_a_client_that_was_killed_resumes(
-    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+    server: Server, uploader: Uploader, folder: Path, patch_bytes: int
 ) -> None:
     file = write(folder, 6 * MIB, 1)
     with BreakingProxy(server.client().address) as proxy:
         proxy.stall_bytes = 2 * MIB if patch_bytes == 0 else 300_000
-        first = start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes)
+        first = uploader.start(server, file, through=proxy.url, patch_bytes=patch_bytes)
         assert proxy.stalled.wait(TIMEOUT_SECONDS)
         first.kill()
         first.communicate()
         proxy.stall_bytes = None
         proxy.reset_all()
-        second = start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes)
+        second = uploader.start(server, file, through=proxy.url, patch_bytes=patch_bytes)
         upload = finished(second)
     assert_stored(server, upload, file)
     created = server.log().count('"POST"')
@@ -118,15 +86,17 @@ def test_a_client_that_was_killed_resumes(
 
 
 @pytest.mark.parametrize("patch_bytes", [0, 900_000])
+@pytest.mark.parametrize("uploader", ALL)
 def test_a_connection_that_is_cut_again_and_again(
-    server: Server, start_upload: Uploader, folder: Path, patch_bytes: int
+    server: Server, uploader: Uploader, folder: Path, dsn: str, patch_bytes: int
 ) -> None:
     file = write(folder, 4 * MIB, 1)
     with BreakingProxy(server.client().address) as proxy:
         proxy.allowance_bytes = 700_000
-        upload = finished(start_upload(server, file, through=proxy.url, patch_bytes=patch_bytes))
+        upload = finished(uploader.start(server, file, through=proxy.url, patch_bytes=patch_bytes))
         assert proxy.resets >= 3
     assert_stored(server, upload, file)
+    assert_all_comes_back(server, dsn)
 
 
 def test_a_connection_that_went_silent_costs_nothing(server: Server) -> None:
@@ -176,8 +146,6 @@ def header(answer: bytes, name: str) -> str:
 
 @pytest.mark.full
 def test_curl_posts_and_reads_ranges(server: Server, folder: Path) -> None:
-    import json
-
     file = write(folder, 3 * MIB, 1)
     data = file.read_bytes()
     answers = [
@@ -216,7 +184,7 @@ def test_curl_speaks_tus_by_hand(server: Server, folder: Path) -> None:
     metadata = "Upload-Metadata: filename ZmlsZS0xLmJpbg==,filetype aW1hZ2UveC10ZXN0"
     create = ("-X", "POST", "-H", f"Upload-Length: {len(data)}", "-H", metadata)
     created = curl(server, "-i", *tus, *create, f"{server.url}/v1/uploads")
-    upload = server.url + header(created, "location")
+    upload = urljoin(server.url, header(created, "location"))
     half = len(data) // 2
     for start, end in ((0, half), (half, len(data))):
         offset = header(curl(server, *tus, "-I", upload), "upload-offset")

@@ -21,34 +21,45 @@ class Toxiproxy:
 
     def down(self) -> None:
         """Refuse connections, and break those that are open."""
-        self._post("/proxies/s3", {"enabled": False})
+        self._post("/proxies/service", {"enabled": False})
 
     def stuck(self) -> None:
         """Take connections and requests; no byte of an answer comes back."""
-        self._post(
-            "/proxies/s3/toxics",
-            {
-                "name": "stuck",
-                "type": "timeout",
-                "stream": "downstream",
-                "attributes": {"timeout": 0},
-            },
-        )
+        self._toxic("timeout", "downstream", timeout=0)
 
     def broken(self) -> None:
         """Reset every connection after its first 200 bytes of answer."""
-        self._post(
-            "/proxies/s3/toxics",
-            {
-                "name": "cut",
-                "type": "limit_data",
-                "stream": "downstream",
-                "attributes": {"bytes": 200},
-            },
-        )
+        self._toxic("limit_data", "downstream", bytes=200)
+
+    def far(self, latency_ms: int, jitter_ms: int) -> None:
+        """Everything takes this long, there and back."""
+        for stream in ("upstream", "downstream"):
+            self._toxic("latency", stream, latency=latency_ms, jitter=jitter_ms)
+
+    def cut(self, after_bytes: int) -> None:
+        """Break every connection after this many bytes of requests."""
+        self._toxic("limit_data", "upstream", bytes=after_bytes)
+
+    def forgetful(self, toxicity: float) -> None:
+        """Of this share of connections, take the requests and lose the answers."""
+        self._toxic("limit_data", "downstream", toxicity, bytes=1)
+
+    def silent(self) -> None:
+        """Connections stay open, new ones are taken, and no byte of a request arrives. When this
+        is healed they break.
+        """
+        self._toxic("timeout", "upstream", timeout=0)
+
+    def thin(self, rate_kb_per_second: int) -> None:
+        """Requests arrive no faster than this."""
+        self._toxic("bandwidth", "upstream", rate=rate_kb_per_second)
 
     def heal(self) -> None:
         self._post("/reset", {})
+
+    def _toxic(self, kind: str, stream: str, toxicity: float = 1, **attributes: int) -> None:
+        toxic = {"type": kind, "stream": stream, "toxicity": toxicity, "attributes": attributes}
+        self._post("/proxies/service/toxics", toxic)
 
     def _post(self, path: str, document: Any) -> None:
         request = urllib.request.Request(
@@ -70,6 +81,6 @@ def toxiproxy(folder: Path, upstream_port: int) -> Iterator[Toxiproxy]:
         proxy = Toxiproxy(f"http://127.0.0.1:{port}", server.url)
         listen, upstream = f"127.0.0.1:{port}", f"127.0.0.1:{upstream_port}"
         proxy._post(
-            "/proxies", {"name": "s3", "listen": listen, "upstream": upstream, "enabled": True}
+            "/proxies", {"name": "service", "listen": listen, "upstream": upstream, "enabled": True}
         )
         yield proxy

@@ -22,6 +22,7 @@ from aiohttp.base_protocol import BaseProtocol
 from mediastore_gc.collector import Collector
 from mediastore_gc.safety import CollectionDelays
 
+from mediastore.access.policies import Policies
 from mediastore.catalog import recount as references
 from mediastore.catalog.objects import Object, trash_object
 from mediastore.catalog.pool import open_catalog
@@ -29,16 +30,22 @@ from mediastore.catalog.tenants import create_tenant
 from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.clock import SystemClock
 from mediastore.errors import MediastoreError, NotFound
+from mediastore.hooks.posting import open_poster
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission, AdmittedDraft
 from mediastore.uploads.batch import BatchStore
+from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.joining import Joiner
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
-from mediastore.uploads.service import Standing, Uploads
+from mediastore.uploads.service import (
+    Uploads,
+)
+from mediastore.uploads.standing import Standing
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
 from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
@@ -83,7 +90,7 @@ class Simulation:
                 self.world.files[made.id] = content
 
     async def _received(self, content: bytes) -> Object | None:
-        planned = draft(len(content))
+        planned = await self.uploads.admit(draft(len(content)), client=None)
         if self.choice.random() < 0.5:
             standing = await self.uploads.receive_new(planned, body(content), ends_with_body=False)
             return standing.object
@@ -100,12 +107,12 @@ class Simulation:
         """From parts, of which the last one may end before or after the final is made."""
         cut = self.choice.randrange(len(content))
         pieces = [content[:cut], content[cut:]]
-        parts = [replace(draft(len(piece)), concat="partial") for piece in pieces]
+        parts = [await self._admitted(len(piece), concat="partial") for piece in pieces]
         for part in parts:
             await self.uploads.begin(part)
         await self._append(parts[0].id, pieces[0])
         early = self.choice.random() < 0.5
-        planned = draft(None)
+        planned = await self._admitted(None)
         ids = [part.id for part in parts]
         if early:
             await self.uploads.concatenate(planned, ids, "final;")
@@ -117,12 +124,15 @@ class Simulation:
 
     async def _fragmented(self, content: bytes) -> Object | None:
         """In pieces so small that they are put together, at the end or on the way."""
-        planned = draft(len(content))
+        planned = await self._admitted(len(content))
         standing = await self.uploads.begin(planned)
         size = -(-len(content) // self.choice.randint(5, 24))
         for at in range(0, len(content), size):
             standing = await self._append(planned.id, content[at : at + size])
         return await self._finished(standing)
+
+    async def _admitted(self, length: int | None, concat: str | None = None) -> AdmittedDraft:
+        return await self.uploads.admit(replace(draft(length), concat=concat), client=None)
 
     async def _append(self, id_: UUID, piece: bytes) -> Standing:
         standing = await self.uploads.take(TENANT, id_)
@@ -253,13 +263,20 @@ async def simulation(
     clock = MovedClock(connection)
     await clock.install()
     store = MemoryChunkStore()
-    async with open_catalog(settings.catalog, SystemClock()) as catalog:
+    async with (
+        open_catalog(settings.catalog, SystemClock()) as catalog,
+        open_poster(SystemClock()) as poster,
+    ):
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
         batches, hashes = BatchStore(stepped, stepped_store, metrics), RunningHashes(100)
         rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
-        finisher = Finisher(stepped, stepped_store, memory, rechunker, settings, SystemClock())
+        hook = BeforeCreate(poster, settings, SystemClock(), metrics)
+        admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
+        finisher = Finisher(
+            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock()
+        )
         parts = UploadParts(
             settings=settings,
             clock=SystemClock(),
@@ -271,7 +288,8 @@ async def simulation(
             hashes=hashes,
             rechunker=rechunker,
             finisher=finisher,
-            joiner=Joiner(stepped, hashes, finisher, metrics, settings, SystemClock()),
+            joiner=Joiner(stepped, hashes, finisher, admission, metrics, SystemClock()),
+            admission=admission,
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

@@ -31,6 +31,7 @@ BANNED_CALLS = {
 CLOCK = ROOT / "mediastore" / "clock.py"
 PRINTING = {
     ROOT / "mediastore" / "cli.py",
+    *(ROOT / "mediastore" / "commands").glob("*.py"),
     ROOT / "mediastore" / "local" / "development.py",
     ROOT / "gc" / "mediastore_gc" / "cli.py",
 }

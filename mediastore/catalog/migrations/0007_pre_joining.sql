@@ -71,18 +71,25 @@ BEGIN
     RETURN coalesce(v_released, 0);
 END $$;
 
+-- Leave uploads whose rows the caller holds to the collector: nobody can write to them or see them any more.
+CREATE FUNCTION upload_park_v1(p_uploads uuid[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE uploads SET state = 'open', expiry_fixed = false, epoch = (epoch + 1) & 4611686018427387903
+    WHERE id = ANY (p_uploads);
+    UPDATE uploads SET expires_at = catalog_clock() WHERE id = ANY (p_uploads) AND expires_at > catalog_clock();
+END $$;
+
 -- Drop an upload whose row the caller holds. What is more than p_rows is left to the collector: until then nobody can
 -- write to the upload (another epoch) or see it (expired). Returns how many references were given up.
-CREATE FUNCTION upload_drop_v1(p_upload uuid, p_rows integer) RETURNS integer
+CREATE FUNCTION upload_drop_some_v1(p_upload uuid, p_rows integer) RETURNS integer
 LANGUAGE plpgsql AS $$
 DECLARE
     v_released integer := upload_release_some_v1(p_upload, p_rows);
 BEGIN
     v_released := v_released + upload_release_some_v1(p_upload, p_rows - v_released);  -- the other pass
     IF EXISTS (SELECT 1 FROM upload_chunks AS u WHERE u.upload = p_upload) THEN
-        UPDATE uploads SET state = 'open', epoch = (epoch + 1) & 4611686018427387903,
-            expires_at = least(expires_at, catalog_clock())
-        WHERE id = p_upload;
+        PERFORM upload_park_v1(ARRAY[p_upload]);
     ELSE
         DELETE FROM uploads WHERE id = p_upload;
     END IF;
@@ -105,46 +112,8 @@ BEGIN
     SELECT "offset" INTO v_committed FROM uploads WHERE id = p_final;
     v_touched := v_list.joined + CASE WHEN v_committed > v_list.joined_bytes THEN 1 ELSE 0 END;
     UPDATE uploads SET joined_into = NULL WHERE id = ANY (v_list.parts[v_touched + 1:]);
-    UPDATE uploads SET joined_into = NULL, "offset" = 0, rechunked = NULL,
-        epoch = (epoch + 1) & 4611686018427387903, expires_at = least(expires_at, catalog_clock())
-    WHERE id = ANY (v_list.parts[:v_touched]);
-END $$;
-
--- Drop an upload at its owner's wish, p_rows references at once. Returns false when there is none.
--- A final that waits for a part ends with that part; a part that has given its chunks away is only forgotten.
-CREATE FUNCTION upload_abandon_v1(p_tenant text, p_upload uuid, p_rows integer) RETURNS boolean
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-DECLARE
-    v_seen uploads;
-    v_upload uploads;
-    v_list concatenations;
-BEGIN
-    SELECT * INTO v_seen FROM uploads WHERE id = p_upload AND tenant = p_tenant;
-    IF v_seen.concat IS NULL THEN
-        SELECT * INTO v_upload FROM uploads WHERE id = p_upload AND tenant = p_tenant FOR UPDATE;
-    ELSE
-        SELECT * INTO v_list FROM concatenations
-        WHERE final = CASE v_seen.concat WHEN 'final' THEN p_upload ELSE v_seen.joined_into END;
-        PERFORM 1 FROM uploads WHERE id = ANY (v_list.parts || v_list.final || p_upload) ORDER BY id FOR UPDATE;
-        SELECT * INTO v_upload FROM uploads WHERE id = p_upload AND tenant = p_tenant;
-        IF v_upload.joined_into IS DISTINCT FROM v_seen.joined_into THEN
-            RAISE EXCEPTION 'upload % was joined meanwhile', p_upload USING ERRCODE = '40001';
-        END IF;
-    END IF;
-    IF v_upload.id IS NULL OR v_upload.state = 'open' AND v_upload.expires_at <= catalog_clock() THEN
-        RETURN false;
-    END IF;
-    IF v_upload.concat = 'final' THEN
-        PERFORM concatenation_undo_v1(p_upload);
-    ELSIF v_upload.joined_into IS NOT NULL AND EXISTS (
-        SELECT 1 FROM concatenations AS c JOIN uploads AS f ON f.id = c.final
-        WHERE c.final = v_upload.joined_into AND array_position(c.parts, p_upload) > c.joined
-    ) THEN
-        PERFORM concatenation_undo_v1(v_upload.joined_into);
-        PERFORM upload_drop_v1(v_upload.joined_into, p_rows);
-    END IF;
-    PERFORM upload_drop_v1(p_upload, p_rows);
-    RETURN true;
+    UPDATE uploads SET joined_into = NULL, "offset" = 0, rechunked = NULL WHERE id = ANY (v_list.parts[:v_touched]);
+    PERFORM upload_park_v1(v_list.parts[:v_touched]);
 END $$;
 
 -- Is a chunk of this upload marked damaged, so that nobody can read it back? There are few marks, if any.
@@ -154,63 +123,6 @@ BEGIN
     RETURN EXISTS (SELECT 1 FROM chunks WHERE damaged_at IS NOT NULL) AND EXISTS (
         SELECT 1 FROM upload_chunks AS u JOIN chunks AS c ON c.hash = u.hash
         WHERE u.upload = p_upload AND c.damaged_at IS NOT NULL);
-END $$;
-
--- A final whose row the caller holds, expired: does it go? Not while any of its parts lives; they go together. Parts
--- that somebody holds are looked at another time: nobody waits for a lock here.
-CREATE FUNCTION concatenation_expires_v1(p_final uuid, p_now timestamptz) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_parts uuid[] := (SELECT parts FROM concatenations WHERE final = p_final);
-    v_held bigint;
-    v_latest timestamptz;
-BEGIN
-    SELECT count(*) INTO v_held
-    FROM (SELECT 1 FROM uploads WHERE id = ANY (v_parts) ORDER BY id FOR UPDATE SKIP LOCKED) AS held;
-    IF v_held <> (SELECT count(*) FROM uploads WHERE id = ANY (v_parts)) THEN
-        RETURN false;
-    END IF;
-    SELECT max(expires_at) INTO v_latest FROM uploads WHERE id = ANY (v_parts);
-    IF v_latest > p_now THEN
-        UPDATE uploads SET expires_at = v_latest WHERE id = p_final;
-        RETURN false;
-    END IF;
-    PERFORM concatenation_undo_v1(p_final);
-    RETURN true;
-END $$;
-
--- Drop uploads that expired, up to p_entries references at once; rechecked under each upload's lock. Not dropped: what
--- has all its bytes and can be finished (a job goes on or will be taken over), parts of a final that waits for them.
--- Returns how many, their bytes, and how many references were given up: an upload of very many takes several calls.
-CREATE FUNCTION uploads_expire_v2(p_limit integer, p_entries integer)
-RETURNS TABLE (uploads bigint, bytes bigint, entries bigint)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
-#variable_conflict use_column
-DECLARE
-    v_upload uploads;
-    -- Once, in a variable: compared with a volatile function, every row would be read.
-    v_now timestamptz := catalog_clock();
-BEGIN
-    uploads := 0;
-    bytes := 0;
-    entries := 0;
-    FOR v_upload IN
-        SELECT * FROM uploads AS u WHERE u.expires_at <= v_now
-            AND (u.state = 'open' OR upload_is_damaged_v1(u.id))
-            AND NOT EXISTS (SELECT 1 FROM concatenations AS c JOIN uploads AS f ON f.id = c.final
-                            WHERE c.final = u.joined_into AND f.state = 'open')
-        ORDER BY u.expires_at LIMIT p_limit FOR UPDATE OF u SKIP LOCKED
-    LOOP
-        CONTINUE WHEN v_upload.concat = 'final' AND NOT concatenation_expires_v1(v_upload.id, v_now);
-        entries := entries + upload_drop_v1(v_upload.id, p_entries - entries::integer);
-        IF NOT EXISTS (SELECT 1 FROM uploads AS u WHERE u.id = v_upload.id) THEN
-            uploads := uploads + 1;
-            -- A part that was joined has nothing left.
-            bytes := bytes + CASE WHEN v_upload.joined_into IS NULL THEN v_upload."offset" ELSE 0 END;
-        END IF;
-        EXIT WHEN entries >= p_entries;
-    END LOOP;
-    RETURN NEXT;
 END $$;
 
 -- Re-chunking
@@ -457,9 +369,9 @@ BEGIN
                         v_part.length USING ERRCODE = 'MS900';
                 END IF;
                 PERFORM upload_release_v1(v_part.id, 0);
-                UPDATE uploads SET fragments = 0, touched_at = catalog_clock(),
-                    expires_at = catalog_clock() + make_interval(secs => p_expires_seconds)
-                WHERE id = v_part.id;
+                UPDATE uploads SET fragments = 0 WHERE id = v_part.id;
+                UPDATE uploads SET expires_at = catalog_clock() + make_interval(secs => p_expires_seconds)
+                WHERE id = v_part.id AND expires_at > catalog_clock();
                 v_list.joined := v_list.joined + 1;
                 v_list.joined_bytes := v_committed;
             END IF;
@@ -482,7 +394,8 @@ END $$;
 CREATE FUNCTION concatenation_create_v1(
     p_final uuid, p_tenant text, p_owner text, p_name text, p_content_type text, p_metadata jsonb, p_protocol text,
     p_declared_hash bytea, p_declared_digests jsonb, p_tus_metadata text, p_epoch bigint,
-    p_parts uuid[], p_header text, p_size_max bigint, p_rows integer, p_expires_seconds integer
+    p_parts uuid[], p_header text, p_size_max bigint, p_rows integer, p_expires_seconds integer,
+    p_expiry_fixed boolean
 ) RETURNS TABLE (final uuid, outcome text)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
@@ -515,9 +428,11 @@ BEGIN
         RAISE EXCEPTION 'the parts have % bytes together, more than %', v_total, p_size_max USING ERRCODE = 'MS013';
     END IF;
     INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, declared_hash, declared_digests,
-                         tus_metadata, epoch, concat, created_at, touched_at, expires_at)
+                         tus_metadata, epoch, concat, created_at, touched_at, expires_at, expires_seconds,
+                         expiry_fixed)
     VALUES (p_final, p_tenant, p_owner, p_name, p_content_type, p_metadata, p_protocol, p_declared_hash,
-            p_declared_digests, p_tus_metadata, p_epoch, 'final', catalog_clock(), catalog_clock(), catalog_clock() + make_interval(secs => p_expires_seconds));
+            p_declared_digests, p_tus_metadata, p_epoch, 'final', catalog_clock(), catalog_clock(),
+            catalog_clock() + make_interval(secs => p_expires_seconds), p_expires_seconds, p_expiry_fixed);
     INSERT INTO concatenations (final, tenant, parts, header, expires_at)
     VALUES (p_final, p_tenant, p_parts, p_header, catalog_clock() + make_interval(secs => p_expires_seconds));
     UPDATE uploads AS u SET joined_into = p_final WHERE u.id = ANY (p_parts);

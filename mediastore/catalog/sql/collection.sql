@@ -11,7 +11,7 @@ UPDATE gc_state SET paused_at = catalog_clock(), paused_why = $1;
 UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 
 -- name: uploads_expire
-SELECT uploads, bytes, entries FROM uploads_expire_v2($1, $2);
+SELECT uploads, bytes, entries FROM uploads_expire_v3($1, $2);
 
 -- name: trash_purge
 SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v1($1, $2);
@@ -136,5 +136,17 @@ WITH gone AS (
     DELETE FROM gc_runs WHERE id IN (
         SELECT id FROM gc_runs WHERE started_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
         ORDER BY started_at LIMIT $2)
+    RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: events_sweep
+-- Events that nobody will take: parked long ago, or of a tenant that has had no webhook for as long.
+WITH gone AS (
+    DELETE FROM events WHERE id IN (
+        SELECT e.id FROM events AS e
+        WHERE e.created_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
+          AND (e.parked_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
+               OR NOT EXISTS (SELECT 1 FROM tenants AS t WHERE t.id = e.tenant AND t.policy ? 'webhook_url'))
+        ORDER BY e.created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING 1
 ) SELECT count(*) FROM gone;

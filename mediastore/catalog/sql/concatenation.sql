@@ -1,6 +1,6 @@
 -- name: concatenation_create
 SELECT final, outcome
-FROM concatenation_create_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+FROM concatenation_create_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: concatenation_join
 SELECT concatenation_join_v1($1, $2, $3, $4, $5);

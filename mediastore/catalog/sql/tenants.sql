@@ -3,10 +3,15 @@ INSERT INTO tenants (id, public, trash_seconds) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO NOTHING RETURNING id;
 
 -- name: tenant_list
-SELECT id, public, trash_seconds, created_at FROM tenants ORDER BY id;
+SELECT id, public, trash_seconds, policy, webhook_secrets FROM tenants ORDER BY id;
 
 -- name: tenant_get
-SELECT id, public, trash_seconds, created_at FROM tenants WHERE id = $1;
+SELECT id, public, trash_seconds, policy, webhook_secrets FROM tenants WHERE id = $1;
+
+-- name: tenant_change
+-- $6 and $7 are what the new ones were made of.
+UPDATE tenants SET public = $2, trash_seconds = $3, policy = $4, webhook_secrets = $5
+WHERE id = $1 AND policy = $6 AND webhook_secrets = $7 RETURNING id;
 
 -- name: api_key_create
 INSERT INTO api_keys (id, tenant, name, secret_hash) VALUES ($1, $2, $3, $4);
@@ -19,7 +24,8 @@ UPDATE api_keys SET revoked_at = catalog_clock() WHERE id = $1 AND revoked_at IS
 
 -- name: api_key_find
 -- The tenant of a key that is valid now.
-SELECT t.id, t.public, t.trash_seconds FROM api_keys AS k JOIN tenants AS t ON t.id = k.tenant
+SELECT t.id, t.public, t.trash_seconds, t.policy, t.webhook_secrets
+FROM api_keys AS k JOIN tenants AS t ON t.id = k.tenant
 WHERE k.secret_hash = $1 AND k.revoked_at IS NULL;
 
 -- name: token_secret_get

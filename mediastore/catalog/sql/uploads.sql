@@ -1,9 +1,9 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
                      created_at, touched_at, expires_at, declared_digests, tus_metadata,
-                     writer, concat)
+                     writer, expires_seconds, expiry_fixed, concat)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $15)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15, $16)
 RETURNING *;
 
 -- name: upload_take
@@ -58,7 +58,10 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_abandon_v1($1, $2, $3);
+SELECT upload_abandon_v1($1, $2, $3, $4);
+
+-- name: upload_correct_type
+UPDATE uploads SET content_type = $3 WHERE id = $1 AND epoch = $2;
 
 -- name: upload_end_writer
 SELECT upload_end_writer_v1($1, $2, $3);

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from mediastore.public_urls import public_base
 from mediastore.uploads.metadata import to_tus
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 
 
 def location(request: web.Request, upload: UUID) -> str:
@@ -17,8 +17,9 @@ def location(request: web.Request, upload: UUID) -> str:
 
 def offset_headers(standing: Standing) -> dict[str, str]:
     headers = {"Upload-Offset": str(standing.offset)}
-    if standing.upload is not None and standing.object is None:
-        headers["Upload-Expires"] = format_datetime(standing.upload.expires_at, usegmt=True)
+    upload = standing.upload
+    if upload is not None and standing.object is None and upload.state == "open":
+        headers["Upload-Expires"] = format_datetime(upload.expires_at, usegmt=True)
     return headers
 
 

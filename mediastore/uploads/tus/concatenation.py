@@ -17,10 +17,11 @@ from mediastore.errors import (
     BadLength,
 )
 from mediastore.joining_errors import BadConcatenation, FinalUpload
+from mediastore.public_urls import client_address
 from mediastore.uploads.digest_fields import repr_digest
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 from mediastore.uploads.tus.answers import location, offset_headers
 
 PARTIAL = "partial"
@@ -69,10 +70,12 @@ async def create_final(request: web.Request, header: str, parts: Sequence[UUID])
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     metadata = request.headers.get("Upload-Metadata")
     says = from_tus(metadata, metadata_max_bytes=request.app[SETTINGS].uploads.metadata_max_bytes)
-    draft = says.draft(
+    said = says.draft(
         tenant.id, "tus", length=None, digests=[repr_digest(request)], tus_metadata=metadata
     )
-    final, standing = await request.app[UPLOADS].concatenate(draft, parts, header)
+    uploads = request.app[UPLOADS]
+    draft = await uploads.admit(said, client=client_address(request))
+    final, standing = await uploads.concatenate(draft, parts, header)
     headers = {"Location": location(request, final), **offset_headers(standing)}
     return web.Response(status=201, headers=without_offset(standing, headers))
 

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
+from mediastore.public_urls import client_address
 from mediastore.uploads.digest_fields import repr_digest, upload_checksum
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
@@ -25,7 +26,12 @@ async def create(request: web.Request) -> web.Response:
     length = created_length(request, size_max_bytes=settings.uploads.size_max_bytes)
     metadata = request.headers.get("Upload-Metadata")
     says = from_tus(metadata, metadata_max_bytes=settings.uploads.metadata_max_bytes)
-    draft = says.draft(
+    checksum = upload_checksum(request)
+    if request.can_read_body:
+        check_type(request)
+    check_size(request, offset=0, length=length)
+    uploads = request.app[UPLOADS]
+    said = says.draft(
         tenant.id,
         "tus",
         length=length,
@@ -33,12 +39,8 @@ async def create(request: web.Request) -> web.Response:
         tus_metadata=metadata,
         concat=concat,
     )
-    checksum = upload_checksum(request)
-    uploads = request.app[UPLOADS]
+    draft = await uploads.admit(said, client=client_address(request))
     if request.can_read_body or checksum:
-        if request.can_read_body:
-            check_type(request)
-        check_size(request, offset=0, length=length)
         standing = await uploads.receive_new(
             draft, request.content, ends_with_body=False, body_digests=checksum
         )

@@ -45,7 +45,7 @@ async def _not_allowed(request: web.Request) -> web.Response:
 
 
 create = overridable(creation.create)
-head = overridable(_OF_AN_UPLOAD["HEAD"])
+head = overridable(resource.head)
 patch = overridable(resource.patch)
 delete = overridable(resource.delete)
 post = overridable(_not_allowed)

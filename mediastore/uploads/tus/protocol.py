@@ -7,7 +7,12 @@ from aiohttp import web
 
 from mediastore.app_keys import SETTINGS
 from mediastore.content.digests import TUS_ALGORITHMS
-from mediastore.errors import MediastoreError, UnsupportedTusVersion
+from mediastore.errors import (
+    BodyTooSlow,
+    MediastoreError,
+    RequestTimeout,
+    UnsupportedTusVersion,
+)
 from mediastore.problems import problem_response
 
 VERSION = "1.0.0"
@@ -36,7 +41,7 @@ def speaks_tus(handler: Handler) -> Handler:
                 raise UnsupportedTusVersion
             response = await handler(request)
         except MediastoreError as error:
-            response = problem_response(error)
+            response = problem_response(_not_final(error))
             if isinstance(error, UnsupportedTusVersion):
                 response.headers["Tus-Version"] = VERSION
             if "offset" in error.members:
@@ -46,6 +51,13 @@ def speaks_tus(handler: Handler) -> Handler:
         return response
 
     return marked
+
+
+def _not_final(error: MediastoreError) -> MediastoreError:
+    """Clients give up at a 408, as at most of 4xx. At a 409 they ask for the offset and go on."""
+    if isinstance(error, RequestTimeout):
+        return BodyTooSlow(error.detail, **error.members)
+    return error
 
 
 async def options(request: web.Request) -> web.Response:

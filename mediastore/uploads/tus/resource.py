@@ -10,7 +10,7 @@ from mediastore.content.digests import Digester
 from mediastore.errors import BadLength, ChecksumMismatch, OffsetMismatch, TooLarge
 from mediastore.uploads.digest_fields import upload_checksum
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 from mediastore.uploads.tus.answers import offset_headers, standing_headers
 from mediastore.uploads.tus.concatenation import concat_headers, refuse_final, without_offset
 from mediastore.uploads.tus.fields import check_size, check_type, later_length, number, upload_id

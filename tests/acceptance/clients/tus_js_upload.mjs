@@ -1,19 +1,20 @@
 // Uploads a file with tus-js-client, resuming what an earlier run with the same storage file began.
 //
-// Usage: node tus_js_upload.mjs ENDPOINT KEY FILE STORAGE PATCH_BYTES (0: the whole file in one PATCH)
+// Usage: node tus_js_upload.mjs ENDPOINT KEY FILE STORAGE PATCH_BYTES [PARALLEL]
+// PATCH_BYTES 0: the whole file in one PATCH. PARALLEL: parts that go at once and are joined.
 // Prints the upload's URL.
 
-import { createReadStream, statSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
 import { FileUrlStorage, Upload } from 'tus-js-client'
 
-const [endpoint, key, file, storage, patchBytes] = process.argv.slice(2)
+const [endpoint, key, file, storage, patchBytes, parallel] = process.argv.slice(2)
 
 const upload = new Upload(createReadStream(file), {
   endpoint,
   headers: { Authorization: `Bearer ${key}` },
-  uploadSize: statSync(file).size,
   chunkSize: Number(patchBytes) || Infinity,
+  parallelUploads: Number(parallel ?? 1),
   metadata: { filename: basename(file), filetype: 'image/x-test' },
   retryDelays: Array(30).fill(0),
   urlStorage: new FileUrlStorage(storage),

@@ -1,7 +1,7 @@
 """Uploads a file with tuspy, resuming what an earlier run with the same storage file began.
 
-Usage: tuspy_upload.py ENDPOINT KEY FILE STORAGE PATCH_BYTES (0: the whole file in one PATCH)
-Prints the upload's URL.
+Usage: tuspy_upload.py ENDPOINT KEY FILE STORAGE PATCH_BYTES
+PATCH_BYTES 0: the whole file in one PATCH. Prints the upload's URL.
 """
 
 import sys
@@ -18,7 +18,7 @@ def main(endpoint: str, key: str, file: str, storage: str, patch_bytes: str) -> 
         file,
         chunk_size=int(patch_bytes) or sys.maxsize,
         metadata={"filename": Path(file).name, "filetype": "image/x-test"},
-        retries=30,
+        retries=200,
         retry_delay=0,
         store_url=True,
         url_storage=urls,

@@ -15,6 +15,7 @@ import pytest
 from blake3 import blake3
 from uuid_utils.compat import uuid7
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.taking import take_upload
@@ -31,7 +32,6 @@ from mediastore.catalog.uploads import (
     get_upload,
     intend,
     new_epoch,
-    terminate_upload,
 )
 from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation

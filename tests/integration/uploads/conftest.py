@@ -56,6 +56,10 @@ class Service:
     def uploads(self) -> Uploads:
         return self.app[UPLOADS]
 
+    def app_metric(self, name: str, **labels: str) -> float | None:
+        """A metric's value now."""
+        return self.app[METRICS].registry.get_sample_value(f"mediastore_{name}", labels)
+
     @property
     def received_bytes(self) -> float:
         """Bytes of bodies that it has read."""
@@ -89,9 +93,12 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
     closers: list[Callable[[], Awaitable[object]]] = []
     made: dict[str, str] = {}
 
-    async def starter(kept: MemoryChunkStore | None = None, **sections: object) -> Service:
+    async def starter(
+        kept: MemoryChunkStore | None = None, *, pool_size_max: int = 16, **sections: object
+    ) -> Service:
         sections.setdefault("chunking", SMALL_CHUNKS)
-        settings = load_settings(None, catalog={"dsn": dsn}, **sections)
+        catalog_section = {"dsn": dsn, "pool_size_max": pool_size_max}
+        settings = load_settings(None, catalog=catalog_section, **sections)
         clock = SystemClock()
         context = open_catalog(settings.catalog, clock)
         catalog = await context.__aenter__()

@@ -66,7 +66,6 @@ async def half_joined(service: Service, *parts: str) -> str:
         header=f"final;{' '.join(parts)}",
         epoch=1,
         size_max_bytes=1 << 40,
-        expires_seconds=60,
     )
     return f"/v1/uploads/{final_id}"
 

@@ -77,7 +77,8 @@ async def test_a_slow_client_is_cut_and_keeps_its_offset(start: Starter) -> None
     answer = await service.client.patch(
         url, data=slow(), headers={**service.tus, **PATCH_TYPE, "Upload-Offset": "0"}
     )
-    assert (answer.status, answer.headers["Upload-Offset"]) == (408, "20000")
+    assert (answer.status, answer.headers["Upload-Offset"]) == (409, "20000")
+    assert (await answer.json())["code"] == "body_too_slow"
     assert await offset_of(service, url) == 20_000
 
 
@@ -95,7 +96,7 @@ async def test_a_body_below_the_minimum_rate_is_cut(start: Starter) -> None:
     answer = await service.client.patch(
         url, data=dripping(), headers={**service.tus, **PATCH_TYPE, "Upload-Offset": "0"}
     )
-    assert answer.status == 408
+    assert answer.status == 409
     assert int(answer.headers["Upload-Offset"]) == await offset_of(service, url) > 0
 
 
@@ -236,8 +237,9 @@ async def test_a_session_that_goes_to_sleep_lets_go_for_those_who_wait_already(
     url = await create(service, 300_000)
     standing = await service.uploads.take("acme", UUID(url.rpartition("/")[2]))
     assert standing.upload is not None
+    policy = await service.uploads.parts.admission.policy("acme")
     session = Session(
-        service.uploads.parts, standing.upload, keeps_broken=True, ends_with_body=False
+        service.uploads.parts, standing.upload, policy, keeps_broken=True, ends_with_body=False
     )
 
     async def other() -> None:

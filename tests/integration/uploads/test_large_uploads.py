@@ -10,7 +10,7 @@ import pytest
 
 from mediastore.catalog.collection import expire_uploads
 from mediastore.catalog.concatenation import Joined, join_parts
-from mediastore.catalog.uploads import RELEASED_ROWS_MAX
+from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.uploads import finishing
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until

@@ -58,6 +58,27 @@ async def test_a_peek_takes_nothing_from_a_writer(
     assert await writing.ended() == (409, "upload_taken")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Tus-Resumable": "1.0.0"},
+        {"Upload-Draft-Interop-Version": "8"},
+        {"Upload-Draft-Interop-Version": "6", "Upload-Complete": "?1"},
+        {"Tus-Resumable": "1.0.0", "X-HTTP-Method-Override": "HEAD"},
+    ],
+)
+async def test_a_peek_takes_nothing_whatever_protocol_is_spoken(
+    service: Service, sql: asyncpg.Connection, headers: dict[str, str]
+) -> None:
+    url = await create(service, SIZE)
+    epoch = await sql.fetchval("SELECT epoch FROM uploads")
+    method = "POST" if "X-HTTP-Method-Override" in headers else "HEAD"
+    answer = await service.client.request(method, f"{url}?peek", headers=service.bearer | headers)
+    assert (answer.status, answer.headers["Upload-Offset"]) == (200, "0")
+    assert await sql.fetchval("SELECT epoch FROM uploads") == epoch
+
+
 async def test_a_finished_upload_is_shown_for_as_long_as_an_unfinished_one(
     service: Service, sql: asyncpg.Connection
 ) -> None:

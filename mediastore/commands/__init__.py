@@ -1,0 +1,1 @@
+"""The commands of `mediastore` beside running it, one module for each noun."""

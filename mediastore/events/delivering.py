@@ -1,0 +1,28 @@
+"""The deliveries of this process, from the application's start to its end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from mediastore.app_keys import CATALOG, CLOCK, METRICS, SETTINGS
+from mediastore.events.delivery import Delivery
+from mediastore.hooks.posting import open_poster
+
+
+def add_delivery(app: web.Application) -> None:
+    """Deliver events; call it after the context that opens the catalog was added."""
+    app.cleanup_ctx.append(_delivery)
+
+
+async def _delivery(app: web.Application) -> AsyncIterator[None]:
+    settings, clock = app[SETTINGS].events, app[CLOCK]
+    async with open_poster(clock) as poster:
+        delivery = Delivery(app[CATALOG], poster, settings, clock, app[METRICS])
+        work = [delivery.measure(), *([delivery.run()] if settings.deliver else [])]
+        tasks = [asyncio.create_task(item) for item in work]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await delivery.close()

@@ -1,0 +1,1 @@
+"""Messages to the app: how they are sent and signed. Knows no database."""
