@@ -34,7 +34,7 @@ class ContentCheck:
         Raises TypeMismatch, and TypeNotAllowed for a corrected type that the tenant does not take;
         ContentMissing, ContentDamaged, unavailable parts.
         """
-        if not self._pending:
+        if not self._pending or subject.concat == "partial":  # its final is looked at
             return subject
         self._pending = False
         offset = subject.offset if isinstance(subject, Upload) else 0

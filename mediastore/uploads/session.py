@@ -249,18 +249,13 @@ class Session:
             self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
-        self.upload = replace(
-            upload,
-            offset=offset,
-            fragments=upload.fragments + len(batch.chunks),
-            expires_at=upload.pushed_expiry(self._parts.clock.now()),
-        )
+        fragments = upload.fragments + len(batch.chunks)
+        expires_at = upload.pushed_expiry(self._parts.clock.now())
+        self.upload = replace(upload, offset=offset, fragments=fragments, expires_at=expires_at)
         self._memory.shrink(batch.size)
 
     async def _look_at_content(self, *, ends: bool) -> None:
         """Before the first bytes are stored: are they what was declared?"""
-        if self._is_part:
-            return  # its final is looked at
         if self.upload is not None:
             self.upload = await self._content.look(self.upload, self._filling, ends=ends)
         elif self._draft is not None:

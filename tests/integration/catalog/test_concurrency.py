@@ -221,7 +221,7 @@ class Worker:
                 "(SELECT id FROM uploads ORDER BY md5(id::text || $1) LIMIT 1)",
                 str(self.random.random()),
             )
-        await self.world.catalog.fetch("uploads_expire", 2)
+        await self.world.catalog.fetch("uploads_expire", 2, 5)
 
     async def trash(self) -> None:
         if self.world.objects:

@@ -19,6 +19,7 @@ from mediastore.catalog.uploads import UploadDraft
 from mediastore.uploads import finishing, joining
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
+from tests.integration.uploads.policies import set_policy
 from tests.integration.uploads.test_tus import content, create, patch, stored
 from tests.recount_exact import assert_references_exact
 
@@ -440,5 +441,22 @@ async def test_digests_of_the_whole_are_checked(service: Service, sql: asyncpg.C
         parts = [await part(service, b"hello"), await part(service, b" world")]
         status, _ = await final(service, *parts, **{"Repr-Digest": f"sha-256=:{digest}:"})
         assert status == expected
+    await expire_all(service, sql)
+    await assert_nothing_left(sql)
+
+
+async def test_the_type_of_the_whole_is_checked_not_that_of_parts(
+    service: Service, sql: asyncpg.Connection
+) -> None:
+    await set_policy(service, type_mismatch="refuse", content_types=["image/png"])
+    png = b"\x89PNG\r\n\x1a\n" + content(20_000)
+    said = {"Upload-Metadata": f"filetype {b64encode(b'image/png').decode()}"}
+    for data, expected in ((png, 201), (content(20_000), 422)):
+        parts = [await part(service, data[:5]), await part(service, data[5:])]
+        assert (await final(service, *parts))[0] == 415, "the final says no type"
+        status, url = await final(service, *parts, **said)
+        assert status == expected, url
+        if status == 201:
+            assert await stored(service, url) == data
     await expire_all(service, sql)
     await assert_nothing_left(sql)
