@@ -3,12 +3,14 @@
 A class carries its stable `code`, its HTTP status and its command-line exit code; its docstring's
 first line is the default message. Drivers' exceptions leave through one door for each driver.
 Families: BadRequest (the caller's fault), Conflict (ask, then retry), Unavailable (retry after a
-while), Broken (rows or bytes are not what they must be); collector_errors.py has CollectorRefused;
-joining_errors.py what parts and small pieces of uploads may meet.
+while), Broken (rows or bytes are not what they must be); FAMILIES are in modules of their own.
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, ClassVar
+
+FAMILIES = ("policy", "ietf", "joining", "collector")  # modules mediastore/…_errors.py
 
 
 class MediastoreError(Exception):
@@ -18,6 +20,7 @@ class MediastoreError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry_after_seconds: ClassVar[int | None] = None
+    type_uri: ClassVar[str | None] = None  # of a problem type that is registered elsewhere
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
         """`detail` is one sentence for this occurrence; `members` go into the problem document."""
@@ -138,27 +141,6 @@ class UnsupportedMediaType(BadRequest):
     status = 415
 
 
-class TypeNotAllowed(BadRequest):
-    """The tenant does not take objects of this content type."""
-
-    code = "type_not_allowed"
-    status = 415
-
-
-class TypeMismatch(BadRequest):
-    """The content is not of the type that was declared; nothing of it was kept."""
-
-    code = "type_mismatch"
-    status = 422
-
-
-class DeniedByApp(BadRequest):
-    """The app does not want this upload."""
-
-    code = "denied_by_app"
-    status = 403
-
-
 class RangeNotSatisfiable(BadRequest):
     """The range lies outside of the content."""
 
@@ -269,12 +251,6 @@ class StorageFull(Unavailable):
     retry_after_seconds = 30
 
 
-class HookUnavailable(Unavailable):
-    """The app, which is asked before anything is created, does not answer as it should."""
-
-    code = "hook_unavailable"
-
-
 class ShuttingDown(Unavailable):
     """This process is stopping; send the request again."""
 
@@ -315,6 +291,8 @@ class SchemaMismatch(Broken):
 
 def every_error(kind: type[MediastoreError] = MediastoreError) -> Iterator[type[MediastoreError]]:
     """The whole table, parents before children."""
+    for family in FAMILIES:
+        _ = import_module(f"mediastore.{family}_errors")
     yield kind
     for child in kind.__subclasses__():
         yield from every_error(child)

@@ -7,9 +7,9 @@ migrations/0002_pre_upload_functions.sql.
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -26,6 +26,8 @@ from mediastore.settings import DAY_SECONDS, ChunkingSettings
 
 EPOCH_BITS = 62
 EXPIRES_SECONDS_DEFAULT = 7 * DAY_SECONDS  # the column's
+ENDED_BY_A_FLAG = frozenset({"ietf"})
+"""Protocols in which clients say that an upload is complete: reaching its length is not enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,15 @@ class Upload:
             self.expires_at if self.expiry_fixed else now + timedelta(seconds=self.expires_seconds)
         )
 
+    def with_batch(self, offset: int, chunks: int, now: datetime) -> Self:
+        """As its row stands after the commit of a batch."""
+        fragments, expires_at = self.fragments + chunks, self.pushed_expiry(now)
+        return replace(self, offset=offset, fragments=fragments, expires_at=expires_at)
+
     @property
     def whole(self) -> bool:
-        """Has it all its bytes?"""
-        return self.offset == self.length
+        """Has it all its bytes, and nothing else to wait for?"""
+        return self.offset == self.length and self.protocol not in ENDED_BY_A_FLAG
 
     @property
     def fragmented_bytes(self) -> int:

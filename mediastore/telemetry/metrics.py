@@ -158,6 +158,11 @@ class Metrics:
             },
         )
 
+    def upload_abandoned(self, dropped_bytes: int) -> None:
+        """Count an upload that could not go on, and what had been stored for it."""
+        self.uploads_abandoned.inc()
+        self.abandoned_bytes.inc(dropped_bytes)
+
     def watch_requests(self, in_progress: Callable[[], float]) -> None:
         """Read how many requests are being answered when metrics are asked for."""
         self._gauges["requests_in_progress"].set_function(in_progress)

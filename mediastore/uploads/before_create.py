@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mediastore.catalog.tenants import Tenant
 from mediastore.catalog.uploads import UploadDraft
 from mediastore.clock import Clock
-from mediastore.errors import BadRequest, DeniedByApp, HookUnavailable
+from mediastore.errors import BadRequest
 from mediastore.hooks.posting import NoAnswer, Poster
 from mediastore.objects.fields import (
     NAME_LENGTH_MAX,
@@ -22,6 +22,7 @@ from mediastore.objects.fields import (
     checked_metadata,
     checked_text,
 )
+from mediastore.policy_errors import DeniedByApp, HookUnavailable
 from mediastore.settings import DAY_SECONDS, Settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.metadata import checked_content_type

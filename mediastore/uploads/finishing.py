@@ -32,12 +32,12 @@ from mediastore.errors import (
     ContentDamaged,
     IdempotencyKeyInUse,
     MediastoreError,
-    TypeMismatch,
-    TypeNotAllowed,
     Unavailable,
 )
 from mediastore.memory import MemoryBudget
+from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.settings import Settings
+from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.admission import Admission
 from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.rechunking import Rechunker
@@ -66,6 +66,7 @@ class Finisher:
         admission: Admission,
         settings: Settings,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -74,6 +75,7 @@ class Finisher:
         self._admission = admission
         self._settings = settings
         self._clock = clock
+        self._metrics = metrics
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
         self._places = asyncio.Semaphore(JOBS_MAX)
 
@@ -166,7 +168,9 @@ class Finisher:
                 digests=declared_digests(hasher, upload.declared_digests),
             )
         except (BadDigest, IdempotencyKeyInUse, TypeMismatch, TypeNotAllowed):
-            await terminate_upload(self._catalog, upload.tenant, upload.id)
+            dropped_bytes = await terminate_upload(self._catalog, upload.tenant, upload.id)
+            if dropped_bytes is not None:
+                self._metrics.upload_abandoned(dropped_bytes)
             raise
         finally:
             # Waited for: a sign of life that lands after the job's end would keep others from it.

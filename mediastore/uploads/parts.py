@@ -53,8 +53,7 @@ class UploadParts:
         self.hashes.forget(upload.id)
         dropped_bytes = await terminate_upload(self.catalog, upload.tenant, upload.id)
         if dropped_bytes is not None:
-            self.metrics.uploads_abandoned.inc()
-            self.metrics.abandoned_bytes.inc(dropped_bytes)
+            self.metrics.upload_abandoned(dropped_bytes)
 
     async def drop_quietly(self, upload: Upload) -> None:
         """`drop` after a failure: if this fails as well, the upload expires by itself."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from mediastore.catalog.policy import TenantPolicy, TypeMismatch
-from mediastore.errors import TooLarge, TypeNotAllowed
+from mediastore.errors import TooLarge
+from mediastore.policy_errors import TypeNotAllowed
 from mediastore.settings import UploadSettings
 
 

@@ -13,6 +13,7 @@ from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
 from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
 
@@ -41,6 +42,7 @@ async def create(request: web.Request) -> web.Response:
         digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
     )
     draft = await uploads.admit(said, client=client_address(request))
+    want_body(request)
     try:
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
     except IdempotencyKeyInUse:

@@ -4,7 +4,7 @@ A request that takes an upload over ends the older request's body at once, in th
 (bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from aiohttp import StreamReader, web
@@ -29,11 +29,10 @@ from mediastore.errors import (
     NotFound,
     RequestTimeout,
     ShuttingDown,
-    TypeMismatch,
-    TypeNotAllowed,
     UploadTaken,
 )
 from mediastore.joining_errors import UploadFragmented
+from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
@@ -47,7 +46,7 @@ from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Received, Session
 from mediastore.uploads.standing import Standing
 
-_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
+CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
 
 class Uploads:
@@ -95,6 +94,7 @@ class Uploads:
         *,
         ends_with_body: bool,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
@@ -111,6 +111,7 @@ class Uploads:
             keeps_broken=False,
             ends_with_body=ends_with_body,
             body_digests=body_digests,
+            body_max_bytes=body_max_bytes,
         )
         return await self._receive((draft.tenant, draft.id), None, session, stream, kept=False)
 
@@ -119,7 +120,10 @@ class Uploads:
         upload: Upload,
         stream: StreamReader,
         *,
+        ends_with_body: bool = False,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> Standing:
         """The next bytes of an upload that this request has taken.
 
@@ -134,8 +138,10 @@ class Uploads:
             upload,
             await self.parts.admission.policy(upload.tenant),
             keeps_broken=True,
-            ends_with_body=False,
+            ends_with_body=ends_with_body,
             body_digests=body_digests,
+            body_max_bytes=body_max_bytes,
+            acknowledged=acknowledged,
         )
         key = (upload.tenant, upload.id)
         return await self._receive(key, upload.epoch, session, stream, kept=True)
@@ -231,7 +237,7 @@ class Uploads:
             made = await store_last_batch(
                 self.parts, upload, Batch(()), hasher, idempotency_key=None
             )
-        except _CONTENT_REFUSED:
+        except CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -256,7 +262,7 @@ class Uploads:
                 received = await session.receive(body)
             except NotFound:  # its row was there: a newer request has finished or dropped it
                 raise UploadTaken from None
-            except _CONTENT_REFUSED:
+            except CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise

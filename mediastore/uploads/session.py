@@ -9,7 +9,7 @@ client it lets go when others need the room.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mediastore.catalog.digests import NO_DIGESTS
@@ -17,14 +17,12 @@ from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, create_upload
 from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import (
-    ChecksumMismatch,
-    TooLarge,
-)
+from mediastore.errors import ChecksumMismatch
 from mediastore.memory import Reservation
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.body import BodyEnd, BodyReader
 from mediastore.uploads.body_check import BodyCheck
+from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
@@ -61,9 +59,12 @@ class Session:
         keeps_broken: bool,
         ends_with_body: bool,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> None:
         """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
-        `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        `ends_with_body`: the body's end is the upload's end. `acknowledged` is told each offset
+        that was committed while more of the body comes.
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
@@ -72,10 +73,11 @@ class Session:
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
-        self._ends_with_body = ends_with_body
-        self._is_part = subject.concat == "partial"  # it never becomes an object
-        self._length = subject.length
+        self._bounds = Bounds.of(
+            subject, policy.size_max_bytes, body_max_bytes, ends_with_body=ends_with_body
+        )
         self._received = 0 if self.upload is None else self.upload.offset
+        self._acknowledged = acknowledged
         self._cutter = Cutter(parts.settings.chunking)
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
@@ -130,9 +132,7 @@ class Session:
         """Take a piece in, making room for it first."""
         refuse_more_fragments(self._parts.settings, self.upload)
         self._received += len(piece)
-        if self._length is not None and self._received > self._length:
-            raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        self._policy.check_length(self._received)
+        self._bounds.check(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
             if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
@@ -169,7 +169,7 @@ class Session:
         self._fill(await self._cutter.flush())
         await self._settle()
         await self._verify()
-        if self._is_part or not (self._received == self._length or self._ends_with_body):
+        if not self._bounds.is_whole(self._received, end):
             await self._store_filling(last=True)
             await self._settle()
             self._keep_hasher()
@@ -249,10 +249,10 @@ class Session:
             self._hasher = BlobHasher(upload.declared_digests)
             hashing.cancel()
             raise
-        fragments = upload.fragments + len(batch.chunks)
-        expires_at = upload.pushed_expiry(self._parts.clock.now())
-        self.upload = replace(upload, offset=offset, fragments=fragments, expires_at=expires_at)
+        self.upload = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
         self._memory.shrink(batch.size)
+        if self._acknowledged is not None and offset > upload.offset:
+            self._acknowledged(offset)
 
     async def _look_at_content(self, *, ends: bool) -> None:
         """Before the first bytes are stored: are they what was declared?"""

@@ -10,7 +10,8 @@ from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, UploadDraft, correct_content_type
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.content.sniffing import SNIFFED_BYTES, UNKNOWN, contradicts, sniffed_type
-from mediastore.errors import ContentMissing, TypeMismatch
+from mediastore.errors import ContentMissing
+from mediastore.policy_errors import TypeMismatch
 from mediastore.uploads.policy import UploadPolicy, bare_type
 from mediastore.uploads.running_hash import read_back
 

@@ -44,8 +44,8 @@ def make_server(dsn: str, folder: Path) -> Iterator[MakeServer]:
 
 @pytest.fixture
 def server(make_server: MakeServer) -> Server:
-    """A server that is ready, with small chunks."""
-    made = make_server(**SMALL_CHUNKS)
+    """A server that is ready, with small chunks; a busy machine costs no byte."""
+    made = make_server(**SMALL_CHUNKS, MEDIASTORE_UPLOADS__HAND_OVER_WAIT_SECONDS="10")
     made.start()
     return made
 

@@ -216,6 +216,6 @@ def test_phones_that_change_their_replica(make_server: MakeServer, dsn: str) -> 
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_thousands_of_changes(make_server: MakeServer, dsn: str) -> None:
-    use_phones(make_server, dsn, takeovers=5000)
+    use_phones(make_server, dsn, takeovers=3000)

@@ -275,7 +275,7 @@ async def simulation(
         hook = BeforeCreate(poster, settings, SystemClock(), metrics)
         admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
         finisher = Finisher(
-            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock()
+            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock(), metrics
         )
         parts = UploadParts(
             settings=settings,

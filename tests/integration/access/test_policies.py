@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from mediastore.access import policies
+from mediastore.access.authenticator import Authenticator
 from mediastore.access.policies import CACHE_SECONDS, Policies
 from mediastore.catalog.pool import Catalog, open_catalog
-from mediastore.catalog.tenants import change_tenant, create_tenant, known_tenant
+from mediastore.catalog.tenants import change_tenant, create_api_key, create_tenant, known_tenant
 from mediastore.clock import SystemClock
 from mediastore.errors import Conflict, NotFound
 from mediastore.settings import CatalogSettings
@@ -76,3 +78,14 @@ async def test_two_operators_at_once(catalog: Catalog, monkeypatch: pytest.Monke
         with pytest.raises(Conflict):
             await change_tenant(catalog, "acme", {"upload_expiry": "fixed"})
     assert (await known_tenant(catalog, "acme")).policy.size_max_bytes == 5
+
+
+async def test_an_authenticated_request_has_read_its_policy(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await create_api_key(catalog, "acme", name="x")
+    authenticator = Authenticator(catalog, HandClock())
+    request = make_mocked_request("POST", "/", headers={"Authorization": f"Bearer {key}"})
+    tenant = await authenticator.tenant(request)
+    monkeypatch.delattr(Catalog, "fetch_row")
+    assert await authenticator.policies.tenant("acme") is tenant

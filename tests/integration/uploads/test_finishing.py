@@ -136,3 +136,15 @@ async def test_a_job_that_has_ended_shows_no_life_any_more(
     service.store.always("get", Fault(before=MissingKey("gone")))
     assert (await refused(service, url, 20_000, data[20_000:]))[1] == "content_missing"
     assert showing == 0
+
+
+async def test_content_that_a_job_refuses_is_dropped_and_counted(
+    start: Starter, sql: asyncpg.Connection
+) -> None:
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=30)
+    await sql.execute("UPDATE uploads SET declared_hash = sha256('other')")
+    assert await refused(service, url, 20_000, data[20_000:]) == (400, "bad_digest")
+    assert await sql.fetchval("SELECT count(*) FROM uploads") == 0
+    assert service.app_metric("uploads_ended_total", how="abandoned") == 1
+    assert service.app_metric("uploads_unfinished_bytes_total", how="abandoned") == 40_000

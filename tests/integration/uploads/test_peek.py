@@ -33,8 +33,9 @@ async def token_for(service: Service, url: str) -> str:
 async def test_a_peek_takes_nothing_from_a_writer(
     start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
-    first = await start()
-    looking = await start(first.kept) if elsewhere else first
+    uploads = {"hand_over_wait_seconds": 10}
+    first = await start(uploads=uploads)
+    looking = await start(first.kept, uploads=uploads) if elsewhere else first
     await until(lambda: first.uploads.replicas.listening and looking.uploads.replicas.listening)
     monkeypatch.setattr(looking.uploads.replicas, "wait", never("it waited"))
     url = await create(first, SIZE)

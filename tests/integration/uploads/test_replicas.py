@@ -77,6 +77,7 @@ async def sleeping(service: Service, url: str, sent: bytes, offset: int = 0) -> 
 @pytest.fixture
 def replicas(start: Starter) -> Callable[..., Any]:
     async def started(**uploads: object) -> tuple[Service, Service]:
+        uploads.setdefault("hand_over_wait_seconds", 10)  # a busy machine is no slow store
         first = await start(uploads=uploads)
         second = await start(first.kept, uploads=uploads)
         await until(lambda: first.uploads.replicas.listening and second.uploads.replicas.listening)
@@ -102,7 +103,7 @@ async def finish(service: Service, url: str, offset: int, sql: asyncpg.Connectio
 async def test_a_half_open_request_first_stores_what_it_holds(
     replicas: Callable[..., Any], sql: asyncpg.Connection
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     url = await create(first, SIZE)
     old = await sleeping(first, url, DATA[:20_000])
     assert await offset_of(second, url) == 20_000
@@ -113,7 +114,7 @@ async def test_a_half_open_request_first_stores_what_it_holds(
 async def test_a_put_in_flight_is_waited_for_within_the_bound(
     replicas: Callable[..., Any], sql: asyncpg.Connection
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     url = await create(first, SIZE)
     gate = asyncio.Event()
     first.store.always("put", Fault(gate=gate))
@@ -147,7 +148,7 @@ async def test_nobody_waits_for_a_put_that_hangs(
 async def test_a_patch_at_the_right_offset_waits_for_nothing(
     replicas: Callable[..., Any], sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     monkeypatch.setattr(second.uploads.replicas, "wait", never("it waited"))
     url = await create(first, SIZE)
     hanging = Fault(gate=asyncio.Event())
@@ -170,7 +171,7 @@ async def test_a_statement_in_flight(
     sent_first: bool,
 ) -> None:
     """Before the take it counts, after it it is refused: no answer is made untrue."""
-    first, second = await replicas(hand_over_wait_seconds=0.05)
+    first, second = await replicas()
     url = await create(first, SIZE)
     old = await sleeping(first, url, DATA[:20_000])
     reached, gate = asyncio.Event(), asyncio.Event()
@@ -185,10 +186,13 @@ async def test_a_statement_in_flight(
         await gate.wait()
         return result if sent_first else await run(work)
 
+    async def out_of_patience(_settled: asyncio.Event) -> bool:
+        await reached.wait()
+        return False
+
     monkeypatch.setattr(first.catalog, "_run", held)
-    asking = asyncio.create_task(offset_of(second, url))
-    await reached.wait()
-    offset = await asking  # the gate is shut
+    monkeypatch.setattr(second.uploads.replicas, "wait", out_of_patience)
+    offset = await offset_of(second, url)  # the gate is shut
     counts = sent_first and query == "upload_commit_last"
     assert offset == (20_000 if counts else 0)
     gate.set()
@@ -204,7 +208,7 @@ async def test_a_request_that_was_overtaken_before_it_read_its_body_reads_nothin
     monkeypatch: pytest.MonkeyPatch,
     asks: bool,
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     url = await create(first, SIZE)
     taken, gate = asyncio.Event(), asyncio.Event()
     take = first.uploads.replicas.take
@@ -259,7 +263,7 @@ async def test_two_takes_of_one_replica_whose_answers_overtake_each_other(
 async def test_for_a_replica_that_has_died_nobody_waits(
     replicas: Callable[..., Any], sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     monkeypatch.setattr(second.uploads.replicas, "wait", never("it waited"))
     url = await create(first, SIZE)
     assert await patch(first, url, 0, DATA[:20_000]) == (204, "20000")
@@ -271,7 +275,7 @@ async def test_for_a_replica_that_has_died_nobody_waits(
 async def test_a_replica_that_cannot_hear_the_answer_does_not_ask(
     replicas: Callable[..., Any], sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     monkeypatch.setattr(second.uploads.replicas, "wait", never("it waited"))
     monkeypatch.setattr(second.uploads.replicas, "_listening", False)
     url = await create(first, SIZE)
@@ -284,7 +288,7 @@ async def test_a_replica_that_cannot_hear_the_answer_does_not_ask(
 async def test_a_listener_comes_back_with_its_lock(
     replicas: Callable[..., Any], sql: asyncpg.Connection
 ) -> None:
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     await sql.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name LIKE 'mediastore listen%' AND datname = current_database()"
@@ -301,7 +305,7 @@ async def test_uploads_as_they_usually_go_tell_nobody(
     replicas: Callable[..., Any], sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Request after request, each through another replica: no NOTIFY, no wait."""
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     told: list[tuple[Any, ...]] = []
     await sql.execute(
         "CREATE OR REPLACE FUNCTION replica_tell_v1(p_replica bigint, p_words text) RETURNS void "
@@ -372,7 +376,7 @@ async def test_a_creation_whose_client_is_told_of_it_at_once(
     replicas: Callable[..., Any], sql: asyncpg.Connection
 ) -> None:
     """As with interim responses: the client may resume elsewhere before its body has ended."""
-    first, second = await replicas(hand_over_wait_seconds=10)
+    first, second = await replicas()
     draft = UploadDraft(uuid7(), "acme", "", "n", "text/plain", {}, "ietf", SIZE)
     standing = await first.uploads.begin(draft, writes=True)
     assert standing.upload is not None

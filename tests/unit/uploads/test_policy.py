@@ -3,7 +3,8 @@
 import pytest
 
 from mediastore.catalog.policy import TenantPolicy
-from mediastore.errors import TooLarge, TypeNotAllowed
+from mediastore.errors import TooLarge
+from mediastore.policy_errors import TypeNotAllowed
 from mediastore.settings import UploadSettings
 from mediastore.uploads.policy import UploadPolicy, effective_policy
 
