@@ -293,7 +293,7 @@ async def test_everything_at_once_leaves_every_count_exact(
         "UPDATE objects SET deleted_at = catalog_clock(), purge_at = catalog_clock()"
     )
     for query, arguments in (
-        ("uploads_expire", (10_000,)),
+        ("uploads_expire", (10_000, 1_000_000)),
         ("trash_purge", (10_000, 0)),
         ("garbage_remove", (10_000, 0)),
         ("references_release", (1_000_000,)),
