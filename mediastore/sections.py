@@ -1,6 +1,6 @@
 """The sections of the settings: every setting with its default, unit and reason.
 
-docs/settings.md is generated from this file and from http_sections.py.
+docs/settings.md is generated from this file and from those of sections of their own.
 """
 
 from pathlib import Path
@@ -119,6 +119,13 @@ class UploadSettings(Section):
     batch_max_bytes: int = Field(
         16 * MIB, ge=64 * KIB, description="Bytes of one intent, PUT, commit round of one upload."
     )
+    batches_at_once_max: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Batches of one upload that are stored at once, while the next one fills. "
+        "Memory of one upload is about one batch more than these.",
+    )
     metadata_max_bytes: int = Field(
         8 * KIB, ge=0, description="Largest metadata of an object, as JSON."
     )
@@ -168,6 +175,18 @@ class UploadSettings(Section):
         1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
     )
     rate_window_seconds: float = Field(30, gt=0, description="Window of the minimum rate.")
+    form_parts_max: int = Field(
+        1000, ge=1, description="Parts of one multipart/form-data body, fields and files together."
+    )
+    group_bodies_max: int = Field(
+        128, ge=1, le=1000, description="Small files of a form that are stored together."
+    )
+    group_body_max_bytes: int = Field(
+        1 * MIB,
+        ge=0,
+        description="Largest file that waits for others; one above chunking.size_min_bytes "
+        "never does.",
+    )
     interim_responses: Literal["matching", "on", "off"] = Field(
         "matching",
         description="104 responses of IETF uploads: to clients that send an interop version, to "
@@ -228,52 +247,6 @@ class DeliverySettings(Section):
         1, ge=0, le=16, description="Chunks fetched before they are due."
     )
     page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
-
-
-class CollectionSettings(Section):
-    """The delays and brakes of the garbage collector. All are measured on the database's clock."""
-
-    revive_delay_seconds: int = Field(
-        24 * HOUR_SECONDS,
-        ge=0,
-        description="A blob nobody references stays this long; an upload of it brings it back.",
-    )
-    recovery_window_seconds: int = Field(
-        7 * DAY_SECONDS,
-        ge=0,
-        description="How far back the database may be restored without losing a byte (INV-6); "
-        "set it to at least what your backups reach.",
-    )
-    recovery_margin_seconds: int = Field(
-        1 * HOUR_SECONDS, ge=0, description="Added to the recovery window."
-    )
-    clock_skew_max_seconds: float = Field(
-        300, gt=0, description="Database and host clocks further apart stop the collector."
-    )
-    delete_share_max: float = Field(
-        0.25, gt=0, le=1, description="A run that would delete more of all bytes stops and asks."
-    )
-    delete_share_floor_bytes: int = Field(
-        1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
-    )
-    claim_timeout_seconds: int = Field(
-        900, ge=60, description="A claim this old is taken up by another collector."
-    )
-    batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
-    batch_entries: int = Field(
-        1000, ge=1, le=10_000, description="References released in one transaction."
-    )
-    events_kept_seconds: int = Field(
-        30 * DAY_SECONDS,
-        ge=HOUR_SECONDS,
-        description="Events that were parked, or whose tenant has no webhook, go after this.",
-    )
-    recount_page_entries: int = Field(
-        20_000, ge=100, description="References a recount reads at a time."
-    )
-    recount_rate_rows_per_second: int = Field(
-        0, ge=0, description="Pace of a recount; 0 is as fast as it goes."
-    )
 
 
 class LogSettings(Section):

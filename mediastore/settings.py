@@ -16,9 +16,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mediastore.collection_section import CollectionSettings
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
+from mediastore.pull_section import PullSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -28,7 +30,6 @@ from mediastore.sections import (
     CatalogSettings,
     ChunkingSettings,
     ChunkStoreSettings,
-    CollectionSettings,
     DeliverySettings,
     LogSettings,
     MemorySettings,
@@ -53,6 +54,7 @@ __all__ = [
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
+    "PullSettings",
     "Section",
     "Settings",
     "UploadSettings",
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     uploads: UploadSettings = UploadSettings()
+    pull: PullSettings = PullSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     hooks: HooksSettings = HooksSettings()

@@ -1,6 +1,6 @@
 """Dropping uploads in bounded steps (INV-4): 1 TB is a quarter of a million references.
 
-The rules are in migrations/0012_pre_bounded_ends.sql.
+The rules are in migrations/0013_pre_bounded_ends.sql.
 """
 
 from typing import Final

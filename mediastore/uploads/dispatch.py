@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from mediastore.uploads import raw, tus
+from mediastore.uploads import form, pull, raw, tus
 from mediastore.uploads.ietf import creation, resource
 from mediastore.uploads.ietf.answers import limit_header
 from mediastore.uploads.ietf.dialects import APPEND_TYPE, NEWEST
@@ -44,7 +44,13 @@ cancel = _choose(tus.delete, resource.cancel, is_ietf=_says_nothing_else)
 
 
 async def create_object(request: web.Request) -> web.StreamResponse:
-    """POST /v1/objects: one request, which the IETF draft can make resumable."""
+    """POST /v1/objects: the media type says what the body is; if it is content, the IETF draft can
+    make the request resumable.
+    """
+    if request.content_type == form.FORM_TYPE:
+        return await form.create(request)
+    if request.content_type == pull.PULL_TYPE:
+        return await pull.create(request)
     if creation.upgrades(request.headers):
         return await creation.create(request)
     return await raw.create(request)

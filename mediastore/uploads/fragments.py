@@ -8,6 +8,7 @@ storing them again, so a few of them are left as they are (docs/decisions/0004-r
 from mediastore.catalog.uploads import Upload
 from mediastore.joining_errors import UploadFragmented
 from mediastore.settings import Settings
+from mediastore.uploads.batch import Batch
 
 FINISHED_AT_ONCE_MAX = 10_000  # rows that one statement can turn into an object while others wait
 
@@ -43,10 +44,12 @@ def refuse_more_fragments(settings: Settings, upload: Upload | None) -> None:
         raise UploadFragmented(offset=upload.offset)
 
 
-def needs_job(settings: Settings, *, size: int, fragments: int, rechunked: int | None) -> bool:
-    """For an upload that has all its bytes and whose hash is known: is there more to do than to
-    finish it, or is that too much for one short statement?
+def needs_job(settings: Settings, upload: Upload, last: Batch) -> bool:
+    """For an upload that has all its bytes with its last batch, and whose hash is known: is there
+    more to do than to finish it, or is that too much for one short statement?
     """
-    if rechunked is not None or fragments > FINISHED_AT_ONCE_MAX:
+    fragments = upload.fragments + len(last.chunks)
+    if upload.rechunked is not None or fragments > FINISHED_AT_ONCE_MAX:
         return True
+    size = upload.fragmented_bytes + last.acknowledged_bytes
     return worth_rechunking(settings, size=size, fragments=fragments)

@@ -16,11 +16,13 @@ _AWAITED = web.RequestKey("continue_awaited", bool)
 async def expect_after_checks(request: web.Request) -> None:
     """The `expect_handler` of routes that take bodies: it says nothing yet, `want_body` will.
 
-    Expectations other than 100-continue are not ours to meet and are passed over (RFC 9110,
-    10.1.1).
+    There is one expectation that can be met, and none in HTTP/1.0 (RFC 9110, 10.1.1). Raises 417.
     """
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        request[_AWAITED] = True
+    if request.version < HttpVersion11:
+        return
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    request[_AWAITED] = True
 
 
 def want_body(request: web.Request) -> None:

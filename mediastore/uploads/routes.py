@@ -26,6 +26,7 @@ from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
 from mediastore.uploads.joining import Joiner
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pull import PULLS, Pulls
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
@@ -53,7 +54,7 @@ def add_routes(app: web.Application) -> None:
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
-    batches = BatchStore(catalog, store, metrics)
+    batches = BatchStore(store, metrics)
     hashes = RunningHashes(settings.uploads.takeover_hashers_max)
     rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     async with open_poster(app[CLOCK]) as poster:
@@ -79,6 +80,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 admission=admission,
             )
         )
+        app[PULLS] = Pulls(settings, metrics)
         app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
         sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
         listening = asyncio.create_task(app[UPLOADS].replicas.run())

@@ -4,10 +4,12 @@ A request that takes an upload over ends the older request's body at once, in th
 (bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
 from aiohttp import StreamReader, web
+from uuid_utils.compat import uuid7
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.dropping import terminate_upload
@@ -25,9 +27,7 @@ from mediastore.errors import (
     BadDigest,
     Conflict,
     Gone,
-    MediastoreError,
     NotFound,
-    RequestTimeout,
     ShuttingDown,
     UploadTaken,
 )
@@ -36,14 +36,16 @@ from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body import BodyReader
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.fragments import too_many
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pipeline import Pipeline
+from mediastore.uploads.received import refuse_cut_short
 from mediastore.uploads.replicas import Replicas
-from mediastore.uploads.session import Received, Session
+from mediastore.uploads.session import Session
 from mediastore.uploads.standing import Standing
 
 CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
@@ -146,6 +148,16 @@ class Uploads:
         key = (upload.tenant, upload.id)
         return await self._receive(key, upload.epoch, session, stream, kept=True)
 
+    @contextmanager
+    def reading(self, tenant: str, body: BodyReader) -> Iterator[None]:
+        """While inside, a stop of the process ends this body, which is no one upload's that others
+        know of. Raises ShuttingDown.
+        """
+        if self._stopping:
+            raise ShuttingDown
+        with self._bodies.reading((tenant, uuid7()), None, body):
+            yield
+
     async def declare_length(self, upload: Upload, length: int) -> Upload:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
         return await declare_length(self.parts.catalog, upload, length)
@@ -234,8 +246,9 @@ class Uploads:
         check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
             await check.look(upload, (), ends=True)
+            pipeline = Pipeline(self.parts, lambda: upload, start=upload.offset)
             made = await store_last_batch(
-                self.parts, upload, Batch(()), hasher, idempotency_key=None
+                self.parts, pipeline, Batch(()), hasher, idempotency_key=None
             )
         except CONTENT_REFUSED:
             await self.parts.drop(upload)
@@ -269,25 +282,5 @@ class Uploads:
         part = received.upload
         if part is not None and part.concat == "partial" and part.whole:
             await self.parts.joiner.part_came(part)
-        _refuse_cut_short(received, kept=kept)
+        refuse_cut_short(received, kept=kept)
         return Standing(received.upload, received.object)
-
-
-_LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"
-
-
-def _refuse_cut_short(received: Received, *, kept: bool) -> None:
-    """Tell the client why its body was cut; what had come by then is stored if `kept`."""
-    error: MediastoreError
-    if received.object is not None or received.end is BodyEnd.WHOLE:
-        return
-    if received.end is BodyEnd.SLOW:
-        error = RequestTimeout() if kept else RequestTimeout(_LEFT_NOTHING)
-    elif received.end is BodyEnd.STOPPED:
-        error = ShuttingDown()
-    elif received.end is BodyEnd.TAKEN:
-        error = UploadTaken()
-    else:
-        raise ConnectionResetError("the client has gone")
-    error.members["offset"] = received.offset
-    raise error
