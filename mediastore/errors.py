@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
-FAMILIES = ("policy", "ietf", "request", "collector")  # modules mediastore/…_errors.py
+FAMILIES = ("policy", "ietf", "request", "joining", "collector")  # modules mediastore/…_errors.py
 
 
 class MediastoreError(Exception):

@@ -1,6 +1,6 @@
 """The sections of the settings: every setting with its default, unit and reason.
 
-docs/settings.md is generated from this file and from http_sections.py.
+docs/settings.md is generated from this file and from those of sections of their own.
 """
 
 from pathlib import Path
@@ -148,6 +148,29 @@ class UploadSettings(Section):
     finishing_wait_seconds: float = Field(
         30, ge=0, description="How long a request waits for a large upload's last hashing."
     )
+    parts_max: int = Field(
+        100, ge=1, le=1000, description="Partial uploads that one final upload may name."
+    )
+    fragments_max: int = Field(
+        4096,
+        ge=16,
+        le=100_000,
+        description="Pieces an open upload may have while they are small; it is re-chunked before "
+        "it takes more.",
+    )
+    rechunk_fragments_min: int = Field(
+        16,
+        ge=2,
+        le=10_000,
+        description="An upload of more small pieces is re-chunked at its end.",
+    )
+    rechunk_below_share: float = Field(
+        0.125,
+        gt=0,
+        le=0.25,
+        description="Pieces are small while their mean is below this share of "
+        "chunking.size_average_bytes.",
+    )
     body_rate_min_bytes_per_second: int = Field(
         1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
     )
@@ -224,52 +247,6 @@ class DeliverySettings(Section):
         1, ge=0, le=16, description="Chunks fetched before they are due."
     )
     page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
-
-
-class CollectionSettings(Section):
-    """The delays and brakes of the garbage collector. All are measured on the database's clock."""
-
-    revive_delay_seconds: int = Field(
-        24 * HOUR_SECONDS,
-        ge=0,
-        description="A blob nobody references stays this long; an upload of it brings it back.",
-    )
-    recovery_window_seconds: int = Field(
-        7 * DAY_SECONDS,
-        ge=0,
-        description="How far back the database may be restored without losing a byte (INV-6); "
-        "set it to at least what your backups reach.",
-    )
-    recovery_margin_seconds: int = Field(
-        1 * HOUR_SECONDS, ge=0, description="Added to the recovery window."
-    )
-    clock_skew_max_seconds: float = Field(
-        300, gt=0, description="Database and host clocks further apart stop the collector."
-    )
-    delete_share_max: float = Field(
-        0.25, gt=0, le=1, description="A run that would delete more of all bytes stops and asks."
-    )
-    delete_share_floor_bytes: int = Field(
-        1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
-    )
-    claim_timeout_seconds: int = Field(
-        900, ge=60, description="A claim this old is taken up by another collector."
-    )
-    batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
-    batch_entries: int = Field(
-        1000, ge=1, le=10_000, description="References released in one transaction."
-    )
-    events_kept_seconds: int = Field(
-        30 * DAY_SECONDS,
-        ge=HOUR_SECONDS,
-        description="Events that were parked, or whose tenant has no webhook, go after this.",
-    )
-    recount_page_entries: int = Field(
-        20_000, ge=100, description="References a recount reads at a time."
-    )
-    recount_rate_rows_per_second: int = Field(
-        0, ge=0, description="Pace of a recount; 0 is as fast as it goes."
-    )
 
 
 class LogSettings(Section):

@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mediastore.collection_section import CollectionSettings
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
@@ -29,7 +30,6 @@ from mediastore.sections import (
     CatalogSettings,
     ChunkingSettings,
     ChunkStoreSettings,
-    CollectionSettings,
     DeliverySettings,
     LogSettings,
     MemorySettings,

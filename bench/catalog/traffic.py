@@ -12,6 +12,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from bench.catalog.filling import TENANT
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import (
@@ -24,7 +25,6 @@ from mediastore.catalog.uploads import (
     commit_and_finish,
     create_upload,
     intend,
-    terminate_upload,
 )
 from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation

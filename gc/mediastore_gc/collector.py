@@ -151,9 +151,9 @@ class Collector:
                 return
 
     async def _expire(self) -> int:
-        uploads, size = await collection.expire_uploads(self._catalog, BATCH_ROWS)
-        self.counts = self.counts.plus(expired_uploads=uploads, expired_bytes=size)
-        return uploads
+        expired = await collection.expire_uploads(self._catalog, BATCH_ROWS)
+        self.counts = self.counts.plus(expired_uploads=expired.uploads, expired_bytes=expired.bytes)
+        return expired.uploads + expired.entries
 
     async def _purge(self) -> int:
         objects, _ = await collection.purge_trash(

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.catalog.pool import Catalog
 from mediastore.errors import InvariantBroken
 
@@ -47,6 +48,18 @@ class ChunksTotal:
     count: int
     bytes: int
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One batch of expired uploads: how many were dropped, their acknowledged bytes that never
+    became an object, and how many references were given up. One of very many references takes
+    several batches.
+    """
+
+    uploads: int
+    bytes: int
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +163,12 @@ async def chunks_total(catalog: Catalog) -> ChunksTotal:
     return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
 
 
-async def expire_uploads(catalog: Catalog, limit: int) -> tuple[int, int]:
-    """Drop expired uploads; how many, and the acknowledged bytes that never became an object."""
-    row = _one(await catalog.fetch_row("uploads_expire", limit))
-    return row["uploads"], row["bytes"]
+async def expire_uploads(
+    catalog: Catalog, limit: int, *, entries_max: int = RELEASED_ROWS_MAX
+) -> Expired:
+    """Drop up to `limit` expired uploads, giving up about `entries_max` references at most."""
+    row = _one(await catalog.fetch_row("uploads_expire", limit, entries_max))
+    return Expired(**dict(row))
 
 
 async def purge_trash(
@@ -264,6 +279,7 @@ async def sweep(
     swept: list[Any] = [
         await catalog.fetch_value("tombstones_sweep", window_seconds, limit),
         await catalog.fetch_value("idempotency_keys_sweep", limit),
+        await catalog.fetch_value("concatenations_sweep", limit),
         await catalog.fetch_value("recounts_sweep", recounts_seconds),
         await catalog.fetch_value("runs_sweep", runs_seconds, limit),
         await catalog.fetch_value("events_sweep", events_seconds, limit),

@@ -13,6 +13,8 @@ from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload, new_epoch, upload_from_row
 from mediastore.settings import ChunkingSettings
 
+FINISH_TIMEOUT_SECONDS = 300  # some seconds for 1 TB: a quarter of a million chunks
+
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
@@ -27,7 +29,7 @@ class StoredChunk:
 async def stored_chunks(
     catalog: Catalog, id_: UUID, *, start: int, end: int, limit: int
 ) -> list[StoredChunk]:
-    """Committed chunks of an upload that begin in [start, end), in order."""
+    """Committed chunks of an upload that begin before `end`, from the one that holds `start` on."""
     rows = await catalog.fetch("upload_chunks_from", id_, start, end, limit)
     return [StoredChunk(*row) for row in rows]
 
@@ -64,12 +66,14 @@ async def finish(
     blob: bytes,
     size: int,
     chunking: ChunkingSettings,
+    idempotency_key: str | None = None,
     digests: Mapping[str, bytes] = NO_DIGESTS,
 ) -> Object:
-    """Make the object of an upload that has all its bytes. `digests`: of the whole content, by the
-    algorithms declared. Raises BadDigest, InvariantBroken.
+    """Make the object of an upload that has all its bytes, however many chunks they are. `digests`:
+    of the whole content, by the algorithms declared. Raises BadDigest, IdempotencyKeyInUse,
+    InvariantBroken.
     """
-    row = await catalog.fetch_row(
+    row = await catalog.fetch_row_patiently(
         "verified_finish" if digests else "upload_finish",
         upload.id,
         upload.epoch,
@@ -78,7 +82,8 @@ async def finish(
         chunking.size_min_bytes,
         chunking.size_average_bytes,
         chunking.size_max_bytes,
-        None,
+        idempotency_key,
         *digest_columns(digests),
+        timeout_seconds=FINISH_TIMEOUT_SECONDS,
     )
     return object_from_row(row)

@@ -29,9 +29,11 @@ from mediastore.errors import (
     NotFound,
     OffsetMismatch,
     SchemaMismatch,
+    TooLarge,
     UploadFinishing,
     UploadTaken,
 )
+from mediastore.joining_errors import BadConcatenation, PartTaken
 from mediastore.settings import CatalogSettings
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,9 @@ _REFUSALS: dict[str, type[MediastoreError]] = {
     "MS006": ChunkChanged,
     "MS007": IdempotencyKeyInUse,
     "MS008": BadDigest,
+    "MS011": BadConcatenation,
+    "MS012": PartTaken,
+    "MS013": TooLarge,
     "MS020": DatabaseRestored,
     "MS021": CollectorPaused,
     "MS022": ClockSkew,
@@ -135,6 +140,24 @@ class Catalog:
         """The named query, its rows not wanted."""
         statement = self._queries[query]
         await self._run(lambda connection: connection.execute(statement, *arguments))
+
+    async def fetch_row_patiently(
+        self, query: str, *arguments: Any, timeout_seconds: float
+    ) -> asyncpg.Record | None:
+        """As `fetch_row`, for a statement whose work grows with an upload: it may take longer."""
+        statement = self._queries[query]
+
+        async def work(connection: Any) -> asyncpg.Record | None:
+            async with connection.transaction():
+                await connection.execute(
+                    f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}"
+                )
+                row: asyncpg.Record | None = await connection.fetchrow(
+                    statement, *arguments, timeout=timeout_seconds + 5
+                )
+                return row
+
+        return await self._run(work)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:

@@ -7,9 +7,9 @@ migrations/0002_pre_upload_functions.sql.
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -32,7 +32,12 @@ ENDED_BY_A_FLAG = frozenset({"ietf"})
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A resumable session as its row stands. `length` is None while it is not known."""
+    """A resumable session as its row stands. `length` is None while it is not known.
+
+    `fragments` are its chunks as they came; `rechunked` is where its re-chunking stands, if it has
+    one: chunks before that are no fragments. `concat` says what it is in a concatenation,
+    "partial" or "final"; a part is `joined_into` its final.
+    """
 
     id: UUID
     tenant: str
@@ -51,6 +56,10 @@ class Upload:
     tus_metadata: str | None = None
     expires_seconds: int = EXPIRES_SECONDS_DEFAULT
     expiry_fixed: bool = False
+    fragments: int = 0
+    rechunked: int | None = None
+    concat: str | None = None
+    joined_into: UUID | None = None
 
     def pushed_expiry(self, now: datetime) -> datetime:
         """When it expires, if work is done on it now."""
@@ -58,10 +67,20 @@ class Upload:
             self.expires_at if self.expiry_fixed else now + timedelta(seconds=self.expires_seconds)
         )
 
+    def with_batch(self, offset: int, chunks: int, now: datetime) -> Self:
+        """As its row stands after the commit of a batch."""
+        fragments, expires_at = self.fragments + chunks, self.pushed_expiry(now)
+        return replace(self, offset=offset, fragments=fragments, expires_at=expires_at)
+
     @property
     def whole(self) -> bool:
         """Has it all its bytes, and nothing else to wait for?"""
         return self.offset == self.length and self.protocol not in ENDED_BY_A_FLAG
+
+    @property
+    def fragmented_bytes(self) -> int:
+        """What its fragments hold."""
+        return self.offset - (self.rechunked or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class UploadDraft:
     tus_metadata: str | None = None
     expires_seconds: int = EXPIRES_SECONDS_DEFAULT
     expiry_fixed: bool = False
+    concat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +155,10 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["tus_metadata"],
         row["expires_seconds"],
         row["expiry_fixed"],
+        row["fragments"],
+        row["rechunked"],
+        row["concat"],
+        row["joined_into"],
     )
 
 
@@ -161,6 +185,7 @@ async def create_upload(
         draft.tus_metadata,
         writer,
         draft.expiry_fixed,
+        draft.concat,
     )
     return upload_from_row(row)
 
@@ -261,16 +286,6 @@ async def commit_and_finish(
         *digest_columns(digests),
     )
     return object_from_row(row)
-
-
-async def terminate_upload(
-    catalog: Catalog, tenant: str, id_: UUID, *, told: bool = False
-) -> int | None:
-    """Drop an upload and give its references up; how many acknowledged bytes it had. None: there
-    is none. `told`: with an event to its tenant.
-    """
-    dropped: int | None = await catalog.fetch_value("upload_terminate", tenant, id_, told)
-    return dropped
 
 
 async def correct_content_type(catalog: Catalog, upload: Upload, content_type: str) -> None:

@@ -34,6 +34,7 @@ class Metrics:
     terminated_bytes: Counter
     abandoned_bytes: Counter
     uploads_taken_over: Counter
+    uploads_rechunked: Counter
     pulls: Mapping[str, Counter]
     dedup_blob_hits: Counter
     dedup_blob_bytes: Counter
@@ -120,6 +121,9 @@ class Metrics:
             abandoned_bytes=unfinished.labels("abandoned"),
             uploads_taken_over=counter(
                 "uploads_taken_over", "Times a request took an upload from another request."
+            ),
+            uploads_rechunked=counter(
+                "uploads_rechunked", "Times an upload's small pieces were put together."
             ),
             pulls={
                 outcome: pulls.labels(outcome) for outcome in ("made", "refused", "failed", "other")

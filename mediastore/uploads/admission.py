@@ -29,19 +29,22 @@ class Admission:
         return effective_policy((await self._policies.tenant(tenant)).policy, self._settings)
 
     async def admit(self, draft: UploadDraft, *, client: str | None) -> AdmittedDraft:
-        """The draft as it may be created; the app may have changed it. `client`: its address.
+        """The draft as it may be created; the app may have changed it. `client`: its address. The
+        type of a part is nobody's concern: its final has one.
 
         Raises TooLarge, TypeNotAllowed, DeniedByApp, HookUnavailable.
         """
         tenant = await self._policies.tenant(draft.tenant)
         policy = effective_policy(tenant.policy, self._settings)
         policy.check_length(draft.length)
-        policy.check_type(draft.content_type)
+        if draft.concat != "partial":
+            policy.check_type(draft.content_type)
         draft = replace(
             draft, expires_seconds=policy.expires_seconds, expiry_fixed=policy.expiry_fixed
         )
         url = tenant.policy.before_create_url
         if url is not None:
             draft = await self._hook.ask(tenant, url, draft, client=client)
-            policy.check_type(draft.content_type)
+            if draft.concat != "partial":
+                policy.check_type(draft.content_type)
         return AdmittedDraft(draft)

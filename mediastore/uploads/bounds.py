@@ -33,7 +33,7 @@ class Bounds:
         return cls(
             length=subject.length,
             received_max=min(most, size_max_bytes),
-            ends_at_length=subject.protocol not in ENDED_BY_A_FLAG,
+            ends_at_length=subject.protocol not in ENDED_BY_A_FLAG and subject.concat != "partial",
             ends_with_body=ends_with_body,
         )
 

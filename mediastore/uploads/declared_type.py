@@ -8,21 +8,13 @@ that has more was looked at when it got there, whatever sizes its requests had.
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
-from uuid import UUID
 
-import structlog
-
-from mediastore.catalog.finishing import stored_chunks
 from mediastore.catalog.uploads import Upload, UploadDraft, correct_content_type
-from mediastore.content.sniffing import SNIFFED_BYTES, UNKNOWN, contradicts, sniffed_type
-from mediastore.errors import ContentMissing
-from mediastore.policy_errors import TypeMismatch
+from mediastore.content.sniffing import SNIFFED_BYTES, sniffed_type
 from mediastore.uploads.cutting import NamedChunk
 from mediastore.uploads.parts import UploadParts
-from mediastore.uploads.policy import UploadPolicy, bare_type
-from mediastore.uploads.running_hash import read_back
-
-log = structlog.get_logger(__name__)
+from mediastore.uploads.policy import UploadPolicy
+from mediastore.uploads.type_decision import decided_type, stored_head
 
 Subject = TypeVar("Subject", bound=Upload | UploadDraft)
 
@@ -42,37 +34,22 @@ class ContentCheck:
         Raises TypeMismatch, and TypeNotAllowed for a corrected type that the tenant does not take;
         ContentMissing, ContentDamaged, unavailable parts.
         """
-        if not self._pending:
+        if not self._pending or subject.concat == "partial":  # its final is looked at
             return subject
         self._pending = False
         offset = subject.offset if isinstance(subject, Upload) else 0
         if offset >= SNIFFED_BYTES:
             return subject
-        stored = await _stored_head(self._parts, subject.id, offset)
+        stored = await stored_head(self._parts.catalog, self._parts.store, subject.id, offset)
         head = stored + _head(chunks, SNIFFED_BYTES - offset)
         if not head or (len(head) < SNIFFED_BYTES and not ends):
             return subject
-        wanted = _decided(self._policy, subject, sniffed_type(head))
+        wanted = decided_type(self._policy, subject, sniffed_type(head))
         if wanted == subject.content_type:
             return subject
         if isinstance(subject, Upload):
             await correct_content_type(self._parts.catalog, subject, wanted)
         return replace(subject, content_type=wanted)
-
-
-def _decided(policy: UploadPolicy, subject: UploadDraft | Upload, sniffed: str | None) -> str:
-    declared = bare_type(subject.content_type)
-    if not contradicts(declared, sniffed):
-        fills = policy.type_mismatch == "correct" and declared == UNKNOWN and sniffed is not None
-        wanted = sniffed if fills and sniffed is not None else subject.content_type
-    elif policy.type_mismatch == "refuse":
-        raise TypeMismatch(f"declared as {declared}, the content is {sniffed or 'something else'}")
-    else:
-        wanted = sniffed or UNKNOWN
-    if wanted != subject.content_type:
-        log.info("type_corrected", upload=str(subject.id), declared=declared, sniffed=sniffed)
-        policy.check_type(wanted)
-    return wanted
 
 
 def _head(chunks: Sequence[NamedChunk], size: int) -> bytes:
@@ -82,14 +59,3 @@ def _head(chunks: Sequence[NamedChunk], size: int) -> bytes:
             break
         head += chunk.data[: size - len(head)]
     return bytes(head)
-
-
-async def _stored_head(parts: UploadParts, upload: UUID, offset: int) -> bytes:
-    """What is stored of an upload that has only `offset` bytes so far."""
-    if offset == 0:
-        return b""
-    chunks = await stored_chunks(parts.catalog, upload, start=0, end=offset, limit=offset)
-    head = b"".join([await read_back(parts.catalog, parts.store, chunk) for chunk in chunks])
-    if len(head) != offset:
-        raise ContentMissing(f"upload {upload} has {len(head)} of its {offset} bytes")
-    return head

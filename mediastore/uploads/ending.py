@@ -2,7 +2,7 @@
 
 Three ways, cheapest first: the body was whole in memory (its blob may be there already, then one
 transaction is all); this process has hashed all content before the last batch (commit and finish in
-one transaction); or it has not, and a job reads back what it has not seen.
+one transaction); or it has not, or there is more to do (fragments.py), and a job does it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from mediastore.catalog.whole_body import begin_body
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
+from mediastore.uploads.fragments import needs_job
 from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pipeline import Pipeline
@@ -82,13 +83,15 @@ async def store_last_batch(
     idempotency_key: str | None,
 ) -> Object | None:
     """The last batch of an open upload, maybe empty; those before it may be under way. None: a job
-    hashes what `hasher` has not gone over, the object comes later.
+    is at it, the object comes later.
 
     Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
     """
     if hasher.offset != pipeline.end + batch.size:
-        return await _finish_later(parts, pipeline, batch, hasher)
+        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
     blob, digests = hasher.digest(), declared_digests(hasher, pipeline.upload.declared_digests)
+    if needs_job(parts.settings, pipeline.upload, batch):
+        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
         return await _commit_and_finish(
@@ -122,16 +125,26 @@ async def _commit_and_finish(
 
 
 async def _finish_later(
-    parts: UploadParts, pipeline: Pipeline, batch: Batch, hasher: BlobHasher
+    parts: UploadParts,
+    pipeline: Pipeline,
+    batch: Batch,
+    hasher: BlobHasher,
+    idempotency_key: str | None,
 ) -> Object | None:
-    """Commit the last batch as finishing; a job reads back what this process has not hashed."""
+    """Commit the last batch as finishing; a job does the rest."""
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
         return await commit_batch(parts, pipeline.upload, batch, chunks, finishing=True)
 
     offset = await pipeline.store(batch, commit_last)
-    whole = replace(pipeline.upload, offset=offset, length=offset, state="finishing")
-    made = await parts.finisher.finish(whole, hasher)
+    whole = replace(
+        pipeline.upload,
+        offset=offset,
+        length=offset,
+        state="finishing",
+        fragments=pipeline.upload.fragments + len(batch.chunks),
+    )
+    made = await parts.finisher.finish(whole, hasher, idempotency_key=idempotency_key)
     return None if made is None else parts.finished(made)
 
 

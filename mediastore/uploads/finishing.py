@@ -1,4 +1,5 @@
-"""Jobs that finish uploads whose content this process has not hashed whole (state `finishing`).
+"""Jobs that finish uploads that cannot be finished at once (state `finishing`): what this process
+has not hashed of their content is read back, small pieces are put together, and they may be large.
 
 A job shows life in the row; when it stops (a crash), any process takes the upload over by a new
 epoch. A job outlives the request that started it: the client may leave and ask again.
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.finishing import (
     claim_finishing,
     finish,
@@ -19,16 +21,28 @@ from mediastore.catalog.finishing import (
 )
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import Upload, terminate_upload
+from mediastore.catalog.uploads import (
+    Upload,
+)
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import BadDigest, ContentDamaged, MediastoreError, Unavailable
+from mediastore.errors import (
+    BadDigest,
+    ContentDamaged,
+    IdempotencyKeyInUse,
+    MediastoreError,
+    Unavailable,
+)
 from mediastore.memory import MemoryBudget
+from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.admission import Admission
 from mediastore.uploads.hashing import declared_digests
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import catch_up
+from mediastore.uploads.type_decision import check_stored_type
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +62,8 @@ class Finisher:
         catalog: Catalog,
         store: ChunkStore,
         memory: MemoryBudget,
+        rechunker: Rechunker,
+        admission: Admission,
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
@@ -55,18 +71,23 @@ class Finisher:
         self._catalog = catalog
         self._store = store
         self._memory = memory
+        self._rechunker = rechunker
+        self._admission = admission
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
         self._places = asyncio.Semaphore(JOBS_MAX)
 
-    async def finish(self, upload: Upload, hasher: BlobHasher) -> Object | None:
+    async def finish(
+        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
+    ) -> Object | None:
         """Start the job and wait for it a while; None: it is still running.
 
-        Raises what the job raised: BadDigest, ContentDamaged, ContentMissing, unavailable parts.
+        Raises what the job raised: BadDigest, IdempotencyKeyInUse, ContentDamaged, ContentMissing,
+        unavailable parts.
         """
-        return await self._wait(self._start(upload, hasher))
+        return await self._wait(self.start(upload, hasher, idempotency_key=idempotency_key))
 
     async def resume(self, id_: UUID) -> Object | None:
         """Wait for this process's job, or start one if the upload's job shows no life.
@@ -78,7 +99,7 @@ class Finisher:
             claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
             if claimed is None:
                 return None
-            job = self._start(claimed, BlobHasher(claimed.declared_digests))
+            job = self.start(claimed, BlobHasher(claimed.declared_digests))
         return await self._wait(job)
 
     async def sweep(self) -> None:
@@ -95,7 +116,7 @@ class Finisher:
                         continue
                     claimed = await claim_finishing(self._catalog, id_, stale_seconds=STALE_SECONDS)
                     if claimed is not None:
-                        _ = self._start(claimed, BlobHasher(claimed.declared_digests))
+                        _ = self.start(claimed, BlobHasher(claimed.declared_digests))
             except MediastoreError as error:
                 log.warning("finishing_sweep_failed", code=error.code, detail=error.detail)
 
@@ -107,8 +128,11 @@ class Finisher:
         if jobs:
             await asyncio.wait(jobs)
 
-    def _start(self, upload: Upload, hasher: BlobHasher) -> asyncio.Task[Object]:
-        job = asyncio.create_task(self._run(upload, hasher))
+    def start(
+        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
+    ) -> asyncio.Task[Object]:
+        """Start the job of a finishing upload whose epoch is this process's."""
+        job = asyncio.create_task(self._run(upload, hasher, idempotency_key))
         self._jobs[upload.id] = job
         job.add_done_callback(lambda _: self._ended(upload.id, job))
         return job
@@ -123,23 +147,27 @@ class Finisher:
         done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
         return job.result() if done else None
 
-    async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
+    async def _run(self, upload: Upload, hasher: BlobHasher, idempotency_key: str | None) -> Object:
         # Without a sign of life it expires in the end, unless an upload of the same bytes heals it.
         if await has_damaged_chunk(self._catalog, upload.id):
             raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
         alive = asyncio.create_task(self._show_life(upload))
         try:
+            if upload.concat == "final":  # no body has shown its beginning
+                policy = await self._admission.policy(upload.tenant)
+                upload = await check_stored_type(self._catalog, self._store, policy, upload)
             async with self._places:
-                await self._hash_rest(upload, hasher)
+                await self._read_rest(upload, hasher)
             return await finish(
                 self._catalog,
                 upload,
                 blob=hasher.digest(),
                 size=upload.offset,
                 chunking=self._settings.chunking,
+                idempotency_key=idempotency_key,
                 digests=declared_digests(hasher, upload.declared_digests),
             )
-        except BadDigest:
+        except (BadDigest, IdempotencyKeyInUse, TypeMismatch, TypeNotAllowed):
             dropped_bytes = await terminate_upload(self._catalog, upload.tenant, upload.id)
             if dropped_bytes is not None:
                 self._metrics.upload_abandoned(dropped_bytes)
@@ -149,12 +177,13 @@ class Finisher:
             alive.cancel()
             await asyncio.wait([alive])
 
-    async def _hash_rest(self, upload: Upload, hasher: BlobHasher) -> None:
-        """Hash what is stored and not hashed. An outage is waited out for a while: another job
-        would begin again at byte 0.
+    async def _read_rest(self, upload: Upload, hasher: BlobHasher) -> None:
+        """Put small pieces together, and hash what is stored and not hashed. An outage is waited
+        out for a while: another job would begin hashing again at byte 0.
         """
         for tried in range(OUTAGE_RETRIES_MAX + 1):
             try:
+                await self._rechunker.prepare(upload, hasher)
                 return await catch_up(
                     self._catalog,
                     self._store,

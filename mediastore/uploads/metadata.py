@@ -56,8 +56,10 @@ class Description:
         idempotency_key: str | None = None,
         digests: Sequence[Mapping[str, bytes]] = (),
         tus_metadata: str | None = None,
+        concat: str | None = None,
     ) -> UploadDraft:
-        """A new upload of what is described; `digests` of its content were declared elsewhere.
+        """A new upload of what is described; `digests` of its content were declared elsewhere,
+        `concat` is "partial" for a part of another.
 
         Raises BadDigest if they contradict the description.
         """
@@ -74,6 +76,7 @@ class Description:
             idempotency_key=idempotency_key,
             declared_digests=united(self.declared_digests, *digests),
             tus_metadata=tus_metadata,
+            concat=concat,
         )
 
 

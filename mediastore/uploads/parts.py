@@ -5,9 +5,12 @@ dropped.
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import Upload, terminate_upload
+from mediastore.catalog.uploads import (
+    Upload,
+)
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.errors import MediastoreError
@@ -17,6 +20,8 @@ from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.joining import Joiner
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 
 
@@ -32,7 +37,9 @@ class UploadParts:
     metrics: Metrics
     batches: BatchStore
     hashes: RunningHashes
+    rechunker: Rechunker
     finisher: Finisher
+    joiner: Joiner
     admission: Admission
 
     def finished(self, made: Object) -> Object:

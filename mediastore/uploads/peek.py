@@ -19,7 +19,7 @@ from mediastore.errors import NotFound
 from mediastore.objects.fields import parse_object_id
 from mediastore.public_urls import public_base
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 
 Answer = TypeVar("Answer", bound=web.StreamResponse)
 PEEK_TOKENS = web.AppKey("peek_tokens", PeekTokens)

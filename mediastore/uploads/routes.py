@@ -23,9 +23,11 @@ from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.ietf import resource as ietf
 from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
+from mediastore.uploads.joining import Joiner
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pull import PULLS, Pulls
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 
@@ -52,9 +54,16 @@ def add_routes(app: web.Application) -> None:
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
-    finisher = Finisher(catalog, store, memory, settings, app[CLOCK], metrics)
+    batches = BatchStore(store, metrics)
+    hashes = RunningHashes(settings.uploads.takeover_hashers_max)
+    rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     async with open_poster(app[CLOCK]) as poster:
         hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
+        admission = Admission(app[AUTHENTICATOR].policies, hook, settings.uploads)
+        finisher = Finisher(
+            catalog, store, memory, rechunker, admission, settings, app[CLOCK], metrics
+        )
+        joiner = Joiner(catalog, hashes, finisher, admission, metrics, app[CLOCK])
         app[UPLOADS] = Uploads(
             UploadParts(
                 settings=settings,
@@ -63,22 +72,24 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 store=store,
                 memory=memory,
                 metrics=metrics,
-                batches=BatchStore(store, metrics),
-                hashes=RunningHashes(settings.uploads.takeover_hashers_max),
+                batches=batches,
+                hashes=hashes,
+                rechunker=rechunker,
                 finisher=finisher,
-                admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
+                joiner=joiner,
+                admission=admission,
             )
         )
         app[PULLS] = Pulls(settings, metrics)
         app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
-        sweeping = asyncio.create_task(finisher.sweep())
+        sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
         listening = asyncio.create_task(app[UPLOADS].replicas.run())
         counting = asyncio.create_task(app[UPLOADS].open.run())
         yield
-        sweeping.cancel()
-        for task in (listening, counting):
+        for task in (*sweeping, listening, counting):
             task.cancel()
         await asyncio.gather(listening, counting, return_exceptions=True)
+        await rechunker.close()
         await finisher.close()
 
 

@@ -7,6 +7,7 @@ computed from bytes, never from what anybody claims.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from uuid import UUID
 
 from mediastore.catalog.finishing import StoredChunk, stored_chunks
@@ -75,14 +76,26 @@ async def catch_up(
         chunks = await stored_chunks(
             catalog, upload, start=hasher.offset, end=until, limit=PAGE_CHUNKS
         )
-        if not chunks or chunks[0].offset != hasher.offset:
-            raise ContentMissing(f"upload {upload} has no chunk at {hasher.offset}")
+        require_chunk_at(upload, chunks, hasher.offset)
         for chunk in chunks:
             await memory.acquire(chunk.size, timeout_seconds=wait_seconds)
             try:
-                await update_hash(hasher, await read_back(catalog, store, chunk))
+                await follow(hasher, await read_back(catalog, store, chunk), chunk.offset)
             finally:
                 memory.release(chunk.size)
+
+
+async def follow(hasher: BlobHasher, data: bytes, start: int) -> None:
+    """Hash what `hasher` lacks of `data`, which begins at `start`, if it has all before it."""
+    seen = hasher.offset - start
+    if 0 <= seen < len(data):
+        await update_hash(hasher, data[seen:] if seen else data)
+
+
+def require_chunk_at(upload: UUID, chunks: Sequence[StoredChunk], offset: int) -> None:
+    """Raises ContentMissing unless the first of `chunks` holds the byte at `offset`."""
+    if not chunks or not chunks[0].offset <= offset < chunks[0].offset + chunks[0].size:
+        raise ContentMissing(f"upload {upload} has no chunk at {offset}")
 
 
 async def read_back(catalog: Catalog, store: ChunkStore, chunk: StoredChunk) -> bytes:

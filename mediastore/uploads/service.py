@@ -4,15 +4,15 @@ A request that takes an upload over ends the older request's body at once, in th
 (bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
 from uuid_utils.compat import uuid7
 
 from mediastore.catalog.digests import NO_DIGESTS
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.taking import end_writer
 from mediastore.catalog.upload_lengths import declare_length
@@ -22,55 +22,33 @@ from mediastore.catalog.uploads import (
     create_upload,
     find_by_idempotency_key,
     get_upload,
-    terminate_upload,
 )
 from mediastore.errors import (
     BadDigest,
     Conflict,
     Gone,
-    MediastoreError,
     NotFound,
-    RequestTimeout,
     ShuttingDown,
     UploadTaken,
 )
+from mediastore.joining_errors import UploadFragmented
 from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
 from mediastore.uploads.admission import AdmittedDraft
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.bodies import Bodies, Key
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.body import BodyReader
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
+from mediastore.uploads.fragments import too_many
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pipeline import Pipeline
-from mediastore.uploads.received import Received
+from mediastore.uploads.received import refuse_cut_short
 from mediastore.uploads.replicas import Replicas
 from mediastore.uploads.session import Session
+from mediastore.uploads.standing import Standing
 
 CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an upload stands: its row, or the object it has become."""
-
-    upload: Upload | None
-    object: Object | None
-
-    @property
-    def offset(self) -> int:
-        return self.object.size if self.object is not None else self._row.offset
-
-    @property
-    def length(self) -> int | None:
-        return self.object.size if self.object is not None else self._row.length
-
-    @property
-    def _row(self) -> Upload:
-        if self.upload is None:
-            raise RuntimeError("a standing has an upload or an object")
-        return self.upload
 
 
 class Uploads:
@@ -149,11 +127,14 @@ class Uploads:
         body_max_bytes: int | None = None,
         acknowledged: Callable[[int], None] | None = None,
     ) -> Standing:
-        """The next part of an upload that this request has taken.
+        """The next bytes of an upload that this request has taken.
 
         With `body_digests` all of it counts or, as after a broken connection, nothing. Raises
-        ChecksumMismatch (member `offset`, which has not moved).
+        ChecksumMismatch (member `offset`, which has not moved), and UploadFragmented before
+        anything is read, if the upload has too many small pieces.
         """
+        if too_many(self.parts.settings, size=upload.fragmented_bytes, fragments=upload.fragments):
+            upload = await self.parts.rechunker.make_room(upload)
         session = Session(
             self.parts,
             upload,
@@ -181,6 +162,16 @@ class Uploads:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
         return await declare_length(self.parts.catalog, upload, length)
 
+    async def concatenate(
+        self, draft: AdmittedDraft, part_ids: Sequence[UUID], header: str
+    ) -> tuple[UUID, Standing]:
+        """A final upload of these parts, and where it stands; given again, the list is the same
+        final. Raises BadConcatenation, PartTaken, TooLarge, and what `take` raises.
+        """
+        self.open.admit(draft.tenant)
+        final = await self.parts.joiner.create(draft, part_ids, header)
+        return final, await self.take(draft.tenant, final)
+
     async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
         """Become the only writer of an upload, or learn what has become of it.
 
@@ -188,23 +179,36 @@ class Uploads:
         longer than `uploads.hand_over_wait_seconds`: its client is asking where to resume, and a
         connection that broke silently is the usual reason.
 
-        A whole upload is finished on the way, a finishing one waited for (a while). Raises
-        NotFound, Gone (finished and deleted since), OffsetMismatch, which takes nothing.
+        A whole upload is finished on the way, a finishing one waited for (a while); one whose
+        pieces are being put together here is not taken. Raises NotFound, Gone (finished and deleted
+        since), OffsetMismatch, which takes nothing, UploadFragmented.
         """
+        if not await self.parts.rechunker.idle(id_):
+            standing = await self.peek(tenant, id_)
+            if expected_offset is not None and standing.upload is not None:
+                raise UploadFragmented(offset=standing.offset)
+            return standing
         if expected_offset is None:
             older = self._bodies.end_of_upload((tenant, id_))
             if older is not None:
                 await self.replicas.wait(older.settled)
         taken = await self.replicas.take(tenant, id_, expected_offset)
-        if taken is None:
+        # None of one that has all its bytes and expired meanwhile: that is finished all the same.
+        upload = (
+            await get_upload(self.parts.catalog, tenant, id_) if taken is None else taken.upload
+        )
+        if upload is None:
             return Standing(None, await self._object(tenant, id_))
-        upload = taken.upload
         if upload.state == "finishing":
             made = await self.parts.finisher.resume(id_)
             if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):
                 made = found
             return Standing(upload, made)
-        self._bodies.end_of_epoch(taken.previous_epoch)
+        if taken is not None:
+            self._bodies.end_of_epoch(taken.previous_epoch)
+        if upload.concat == "final":
+            whole = await self.parts.joiner.join(tenant, id_)
+            return await self.take(tenant, id_) if whole else Standing(upload, None)
         return await self._finished_if_whole(upload)
 
     async def peek(self, tenant: str, id_: UUID) -> Standing:
@@ -236,7 +240,7 @@ class Uploads:
         return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
 
     async def _finished_if_whole(self, upload: Upload) -> Standing:
-        if not upload.whole:
+        if not upload.whole or upload.concat == "partial":
             return Standing(upload, None)
         hasher = self.parts.hashes.take(upload)
         check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
@@ -275,25 +279,8 @@ class Uploads:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise
-        _refuse_cut_short(received, kept=kept)
+        part = received.upload
+        if part is not None and part.concat == "partial" and part.whole:
+            await self.parts.joiner.part_came(part)
+        refuse_cut_short(received, kept=kept)
         return Standing(received.upload, received.object)
-
-
-_LEFT_NOTHING = "the body did not come whole, so nothing of it is kept; send it again"
-
-
-def _refuse_cut_short(received: Received, *, kept: bool) -> None:
-    """Tell the client why its body was cut; what had come by then is stored if `kept`."""
-    error: MediastoreError
-    if received.object is not None or received.end is BodyEnd.WHOLE:
-        return
-    if received.end is BodyEnd.SLOW:
-        error = RequestTimeout() if kept else RequestTimeout(_LEFT_NOTHING)
-    elif received.end is BodyEnd.STOPPED:
-        error = ShuttingDown()
-    elif received.end is BodyEnd.TAKEN:
-        error = UploadTaken()
-    else:
-        raise ConnectionResetError("the client has gone")
-    error.members["offset"] = received.offset
-    raise error

@@ -24,6 +24,7 @@ from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
+from mediastore.uploads.fragments import refuse_more_fragments
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.policy import UploadPolicy
@@ -128,6 +129,7 @@ class Session:
 
     async def _admit(self, piece: bytes, body: Body) -> None:
         """Take a piece in, making room for it first."""
+        refuse_more_fragments(self._parts.settings, self.upload)
         self._received += len(piece)
         self._bounds.check(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
@@ -239,8 +241,7 @@ class Session:
         async def commit(chunks: Sequence[CommitChunk]) -> None:
             upload = self._open_upload()
             offset = await keep(self._parts, upload, batch, chunks)
-            expires_at = upload.pushed_expiry(self._parts.clock.now())
-            self.upload = replace(upload, offset=offset, expires_at=expires_at)
+            self.upload = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
             self._memory.shrink(batch.size)
             if self._acknowledged is not None and offset > upload.offset:
                 self._acknowledged(offset)

@@ -97,6 +97,11 @@ class SteppedCatalog(Catalog):
     async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:
         return await self._stepper.call(lambda: self._catalog.fetch_row(query, *arguments))
 
+    async def fetch_row_patiently(
+        self, query: str, *arguments: Any, timeout_seconds: float
+    ) -> asyncpg.Record | None:
+        return await self.fetch_row(query, *arguments)
+
     async def fetch_value(self, query: str, *arguments: Any) -> Any:
         return await self._stepper.call(lambda: self._catalog.fetch_value(query, *arguments))
 

@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import os
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -32,13 +34,18 @@ from mediastore.hooks.posting import open_poster
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
-from mediastore.uploads.admission import Admission
+from mediastore.uploads.admission import Admission, AdmittedDraft
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.joining import Joiner
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
-from mediastore.uploads.service import Uploads
+from mediastore.uploads.service import (
+    Uploads,
+)
+from mediastore.uploads.standing import Standing
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
 from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
@@ -67,16 +74,19 @@ class Simulation:
     settings: Settings
     uploads: Uploads
     stop: asyncio.Event
+    made: Counter[str] = field(default_factory=Counter)
 
     @property
     def choice(self) -> random.Random:
         return self.stepper.choice
 
     async def upload(self) -> None:
-        """One file, in one request or resumed; an upload that fails was not promised."""
+        """One file, in one way or another; an upload that fails was not promised."""
         content = b"".join(self.choice.choices(BLOCKS, k=self.choice.randint(1, 4)))
+        way = self.choice.choice((self._received, self._joined, self._fragmented))
         with contextlib.suppress(MediastoreError):
-            made = await self._received(content)
+            made = await way(content)
+            self.made[way.__name__] += made is not None
             if made is not None:
                 self.world.files[made.id] = content
 
@@ -92,6 +102,52 @@ class Simulation:
             if standing.upload is None:
                 raise NotFound
             standing = await self.uploads.append(standing.upload, body(part))
+        return standing.object
+
+    async def _joined(self, content: bytes) -> Object | None:
+        """From parts, of which the last one may end before or after the final is made."""
+        cut = self.choice.randrange(len(content))
+        pieces = [content[:cut], content[cut:]]
+        parts = [await self._admitted(len(piece), concat="partial") for piece in pieces]
+        for part in parts:
+            await self.uploads.begin(part)
+        await self._append(parts[0].id, pieces[0])
+        early = self.choice.random() < 0.5
+        planned = await self._admitted(None)
+        ids = [part.id for part in parts]
+        if early:
+            await self.uploads.concatenate(planned, ids, "final;")
+        await self._append(parts[1].id, pieces[1])
+        if self.choice.random() < 0.2:
+            await self.uploads.terminate(TENANT, self.choice.choice((*ids, planned.id)))
+        _, standing = await self.uploads.concatenate(planned, ids, "final;")
+        return await self._finished(standing)
+
+    async def _fragmented(self, content: bytes) -> Object | None:
+        """In pieces so small that they are put together, at the end or on the way."""
+        planned = await self._admitted(len(content))
+        standing = await self.uploads.begin(planned)
+        size = -(-len(content) // self.choice.randint(5, 24))
+        for at in range(0, len(content), size):
+            standing = await self._append(planned.id, content[at : at + size])
+        return await self._finished(standing)
+
+    async def _admitted(self, length: int | None, concat: str | None = None) -> AdmittedDraft:
+        return await self.uploads.admit(replace(draft(length), concat=concat), client=None)
+
+    async def _append(self, id_: UUID, piece: bytes) -> Standing:
+        standing = await self.uploads.take(TENANT, id_)
+        if standing.upload is None or not piece:
+            return standing
+        return await self.uploads.append(standing.upload, body(piece))
+
+    async def _finished(self, standing: Standing) -> Object | None:
+        """What an upload has become whose job may still run."""
+        while standing.object is None and standing.upload is not None:
+            if standing.upload.state == "open":
+                return None
+            await self.stepper.pause()
+            standing = await self.uploads.take(TENANT, standing.upload.id)
         return standing.object
 
     async def user(self) -> None:
@@ -192,8 +248,15 @@ async def simulation(
     settings = load_settings(
         None,
         catalog={"dsn": dsn},
-        chunking={"size_min_bytes": 64, "size_average_bytes": 256, "size_max_bytes": 1024},
-        uploads={"expires_seconds": 60, "batches_at_once_max": 3},
+        chunking={"size_min_bytes": 64, "size_average_bytes": 512, "size_max_bytes": 1024},
+        uploads={
+            "expires_seconds": 60,
+            "batches_at_once_max": 3,
+            "finishing_wait_seconds": 0,
+            "fragments_max": 16,
+            "rechunk_fragments_min": 2,
+            "rechunk_below_share": 0.25,
+        },
         collection={"claim_timeout_seconds": 60, "batch_keys": 2, "batch_entries": 5},
     )
     # Smaller than the setting may be, so that the batches of these small files overlap.
@@ -212,7 +275,13 @@ async def simulation(
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
+        batches, hashes = BatchStore(stepped_store, metrics), RunningHashes(100)
+        rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
         hook = BeforeCreate(poster, settings, SystemClock(), metrics)
+        admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
+        finisher = Finisher(
+            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock(), metrics
+        )
         parts = UploadParts(
             settings=settings,
             clock=SystemClock(),
@@ -220,10 +289,12 @@ async def simulation(
             store=stepped_store,
             memory=memory,
             metrics=metrics,
-            batches=BatchStore(stepped_store, metrics),
-            hashes=RunningHashes(100),
-            finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock(), metrics),
-            admission=Admission(Policies(catalog, SystemClock()), hook, settings.uploads),
+            batches=batches,
+            hashes=hashes,
+            rechunker=rechunker,
+            finisher=finisher,
+            joiner=Joiner(stepped, hashes, finisher, admission, metrics, SystemClock()),
+            admission=admission,
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())
@@ -238,6 +309,7 @@ async def test_what_is_uploaded_while_it_is_collected_survives(simulation: Simul
         "SELECT coalesce(sum((counts ->> 'deleted_keys')::bigint), 0) FROM gc_runs"
     )
     assert deleted > 0, "a simulation in which nothing is collected shows nothing"
+    assert simulation.made["_joined"] + simulation.made["_fragmented"] > 0
 
     # With everybody gone, everything that nobody needs is given back, and nothing else.
     for _ in range(8):

@@ -11,7 +11,7 @@ UPDATE gc_state SET paused_at = catalog_clock(), paused_why = $1;
 UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 
 -- name: uploads_expire
-SELECT uploads, bytes FROM uploads_expire_v2($1);
+SELECT uploads, bytes, entries FROM uploads_expire_v3($1, $2);
 
 -- name: trash_purge
 SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v1($1, $2);
@@ -48,7 +48,7 @@ SELECT 'now' AS stage, 0::bigint AS count, 0::bigint AS bytes, now AS oldest, NU
 UNION ALL
 SELECT 'uploads_expired' AS stage, count(*) AS count, coalesce(sum("offset"), 0)::bigint AS bytes,
        min(expires_at) AS oldest, NULL::timestamptz AS next_due
-FROM uploads WHERE expires_at <= (SELECT now FROM clock)
+FROM uploads WHERE expires_at <= (SELECT now FROM clock) AND (state = 'open' OR upload_is_damaged_v1(id))
 UNION ALL
 SELECT CASE WHEN due <= now THEN 'trash_due' ELSE 'trash_waiting' END, count(*), sum(size)::bigint,
        min(deleted_at), min(due)

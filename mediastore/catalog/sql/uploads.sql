@@ -1,16 +1,17 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
                      created_at, touched_at, expires_at, declared_digests, tus_metadata,
-                     writer, expires_seconds, expiry_fixed)
+                     writer, expires_seconds, expiry_fixed, concat)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15, $16)
 RETURNING *;
 
 -- name: upload_take
 SELECT (t.standing).*, t.previous_epoch, t.asked FROM upload_take_v2($1, $2, $3, $4, $5, $6, $7) AS t;
 
 -- name: upload_get
-SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clock();
+-- One that has all its bytes does not expire.
+SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND (expires_at > catalog_clock() OR state = 'finishing');
 
 -- name: upload_intent
 SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $5, $6, $7);
@@ -57,7 +58,7 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_drop_v1($1, $2, $3);
+SELECT upload_abandon_v1($1, $2, $3, $4);
 
 -- name: upload_correct_type
 UPDATE uploads SET content_type = $3 WHERE id = $1 AND epoch = $2;
@@ -69,9 +70,10 @@ SELECT upload_end_writer_v1($1, $2, $3);
 SELECT replica_tell_v1($1, $2);
 
 -- name: upload_chunks_from
--- The stored chunks of an upload from an offset on, with their keys.
+-- The stored chunks of an upload from the one that holds an offset on, with their keys.
 SELECT u."offset", u.hash, u.size, c.generation FROM upload_chunks AS u JOIN chunks AS c ON c.hash = u.hash
-WHERE u.upload = $1 AND u.pass = 0 AND u."offset" >= $2 AND u."offset" < $3 AND c.stored
+WHERE u.upload = $1 AND u.pass = 0 AND u."offset" < $3 AND c.stored AND u."offset" >= coalesce(
+    (SELECT max(x."offset") FROM upload_chunks AS x WHERE x.upload = $1 AND x.pass = 0 AND x."offset" <= $2), $2)
 ORDER BY u."offset" LIMIT $4;
 
 -- name: upload_damaged
@@ -97,3 +99,15 @@ ORDER BY touched_at LIMIT $2;
 -- name: idempotency_find
 SELECT o.* FROM idempotency_keys AS k JOIN objects AS o ON o.id = k.object AND o.tenant = k.tenant
 WHERE k.tenant = $1 AND k.key = $2 AND k.expires_at > catalog_clock();
+
+-- name: rechunk_begin
+SELECT cursor, tidied FROM rechunk_begin_v1($1, $2, $3);
+
+-- name: rechunk_intent
+SELECT hash, generation, stored, damaged FROM rechunk_intent_v1($1, $2, $3, $4, $5, $6, $7);
+
+-- name: rechunk_commit
+SELECT rechunk_commit_v1($1, $2, $3, $4, $5, $6, $7) AS cursor;
+
+-- name: rechunk_settle
+SELECT rechunk_settle_v1($1, $2, $3);

@@ -21,7 +21,8 @@ from mediastore.uploads.ietf.dialects import NEWEST, Dialect
 from mediastore.uploads.ietf.fields import Asked, read_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import CONTENT_REFUSED, Standing
+from mediastore.uploads.service import CONTENT_REFUSED
+from mediastore.uploads.standing import Standing
 
 _LIMITS = web.RequestKey("upload_limits", Limits)
 NO_STORE = {"Cache-Control": "no-store"}

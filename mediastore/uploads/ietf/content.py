@@ -16,7 +16,8 @@ from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import Standing, Uploads
+from mediastore.uploads.service import Uploads
+from mediastore.uploads.standing import Standing
 
 
 async def take_in(request: web.Request, asked: Asked, upload: Upload, notices: Notices) -> Standing:

@@ -34,7 +34,7 @@ from mediastore.uploads.ietf.notices import Notices
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_headers
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 
 
 def upgrades(headers: Headers) -> bool:

@@ -26,7 +26,7 @@ from mediastore.uploads.ietf.fields import Asked, has_creation_fields
 from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.ietf.notices import Notices
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 
 
 @in_dialect

@@ -1,9 +1,18 @@
 """What answers say of an upload."""
 
 from email.utils import format_datetime
+from uuid import UUID
 
+from aiohttp import web
+
+from mediastore.public_urls import public_base
 from mediastore.uploads.metadata import to_tus
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
+
+
+def location(request: web.Request, upload: UUID) -> str:
+    """An upload's URL."""
+    return f"{public_base(request)}/v1/uploads/{upload}"
 
 
 def offset_headers(standing: Standing) -> dict[str, str]:

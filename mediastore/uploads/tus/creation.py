@@ -3,12 +3,13 @@
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
-from mediastore.public_urls import client_address, public_base
+from mediastore.public_urls import client_address
 from mediastore.uploads.digest_fields import repr_digest, upload_checksum
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
-from mediastore.uploads.tus.answers import offset_headers
+from mediastore.uploads.tus.answers import location, offset_headers
+from mediastore.uploads.tus.concatenation import create_final, parts_of_final
 from mediastore.uploads.tus.fields import check_size, check_type, created_length
 from mediastore.uploads.tus.protocol import speaks_tus
 
@@ -16,6 +17,11 @@ from mediastore.uploads.tus.protocol import speaks_tus
 @speaks_tus
 async def create(request: web.Request) -> web.Response:
     """201 with the new upload's Location; the body, if there is one, is its beginning."""
+    concat = request.headers.get("Upload-Concat")
+    if concat is not None:
+        parts_max = request.app[SETTINGS].uploads.parts_max
+        if (parts := parts_of_final(concat, parts_max=parts_max)) is not None:
+            return await create_final(request, concat, parts)
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     settings = request.app[SETTINGS]
     length = created_length(request, size_max_bytes=settings.uploads.size_max_bytes)
@@ -27,7 +33,12 @@ async def create(request: web.Request) -> web.Response:
     check_size(request, offset=0, length=length)
     uploads = request.app[UPLOADS]
     said = says.draft(
-        tenant.id, "tus", length=length, digests=[repr_digest(request)], tus_metadata=metadata
+        tenant.id,
+        "tus",
+        length=length,
+        digests=[repr_digest(request)],
+        tus_metadata=metadata,
+        concat=concat,
     )
     draft = await uploads.admit(said, client=client_address(request))
     if request.can_read_body or checksum:
@@ -37,8 +48,5 @@ async def create(request: web.Request) -> web.Response:
         )
     else:
         standing = await uploads.begin(draft)
-    headers = {
-        "Location": f"{public_base(request)}/v1/uploads/{draft.id}",
-        **offset_headers(standing),
-    }
+    headers = {"Location": location(request, draft.id), **offset_headers(standing)}
     return web.Response(status=201, headers=headers)

@@ -18,6 +18,8 @@ from mediastore.problems import problem_response
 VERSION = "1.0.0"
 EXTENSIONS = (
     "checksum",
+    "concatenation",
+    "concatenation-unfinished",
     "creation",
     "creation-defer-length",
     "creation-with-upload",

@@ -11,8 +11,9 @@ from mediastore.errors import BadLength, ChecksumMismatch, OffsetMismatch, TooLa
 from mediastore.uploads.digest_fields import upload_checksum
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 from mediastore.uploads.tus.answers import offset_headers, standing_headers
+from mediastore.uploads.tus.concatenation import concat_headers, refuse_final, without_offset
 from mediastore.uploads.tus.fields import check_size, check_type, later_length, number, upload_id
 from mediastore.uploads.tus.protocol import speaks_tus
 
@@ -24,7 +25,8 @@ async def head(request: web.Request) -> web.Response:
     """
     tenant = await request.app[AUTHENTICATOR].tenant(request)
     standing = await request.app[UPLOADS].take(tenant.id, upload_id(request))
-    return web.Response(status=200, headers=standing_headers(standing))
+    headers = standing_headers(standing) | await concat_headers(request, tenant.id, standing)
+    return web.Response(status=200, headers=without_offset(standing, headers))
 
 
 @speaks_tus
@@ -35,9 +37,15 @@ async def patch(request: web.Request) -> web.Response:
     offset = number(request, "Upload-Offset")
     length = later_length(request, size_max_bytes=request.app[SETTINGS].uploads.size_max_bytes)
     checksum = upload_checksum(request)
-    standing = await request.app[UPLOADS].take(
-        tenant.id, upload_id(request), expected_offset=offset
-    )
+    try:
+        standing = await request.app[UPLOADS].take(
+            tenant.id, upload_id(request), expected_offset=offset
+        )
+    except OffsetMismatch:
+        await refuse_final(request, tenant.id)
+        raise
+    if standing.upload is None or standing.upload.concat == "final":
+        await refuse_final(request, tenant.id)
     if standing.upload is None or standing.object is not None or standing.upload.state != "open":
         _check_repeated_end(request, offset, length, checksum, standing)
     else:

@@ -17,6 +17,7 @@ from blake3 import blake3
 from uuid_utils.compat import uuid7
 
 from mediastore.catalog.bodies import Body, begin_bodies, finish_bodies
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.taking import take_upload
@@ -33,7 +34,6 @@ from mediastore.catalog.uploads import (
     get_upload,
     intend,
     new_epoch,
-    terminate_upload,
 )
 from mediastore.catalog.whole_body import begin_body
 from mediastore.chunkstore.keys import new_generation
@@ -277,7 +277,7 @@ class Worker:
                 "(SELECT id FROM uploads ORDER BY md5(id::text || $1) LIMIT 1)",
                 str(self.random.random()),
             )
-        await self.world.catalog.fetch("uploads_expire", 2)
+        await self.world.catalog.fetch("uploads_expire", 2, 5)
 
     async def trash(self) -> None:
         if self.world.objects:
@@ -349,7 +349,7 @@ async def test_everything_at_once_leaves_every_count_exact(
         "UPDATE objects SET deleted_at = catalog_clock(), purge_at = catalog_clock()"
     )
     for query, arguments in (
-        ("uploads_expire", (10_000,)),
+        ("uploads_expire", (10_000, 1_000_000)),
         ("trash_purge", (10_000, 0)),
         ("garbage_remove", (10_000, 0)),
         ("references_release", (1_000_000,)),

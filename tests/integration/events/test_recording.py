@@ -7,10 +7,13 @@ import asyncpg
 import pytest
 
 from mediastore.catalog.collection import expire_uploads
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object, change_object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import change_tenant, create_tenant
-from mediastore.catalog.uploads import create_upload, terminate_upload
+from mediastore.catalog.uploads import (
+    create_upload,
+)
 from mediastore.chunkstore.memory import MemoryChunkStore
 from tests.collection_world import DAY, draft, noise, store_file
 from tests.integration.events.conftest import TENANT
@@ -86,7 +89,7 @@ async def test_uploads_that_never_became_an_object(
     assert await terminate_upload(catalog, TENANT, dropped.id, told=True) is None
     assert await terminate_upload(catalog, TENANT, given_up.id) == 0
     await sql.execute("UPDATE uploads SET expires_at = now() - interval '1s'")
-    assert await expire_uploads(catalog, 10) == (1, 0)
+    assert (await expire_uploads(catalog, 10)).uploads == 1
     (first, told), (second, swept) = await recorded(sql)
     assert (first, second) == ("upload.terminated", "upload.expired")
     assert (told["id"], told["length"], told["offset"]) == (str(dropped.id), 100, 0)

@@ -119,13 +119,15 @@ async def test_an_upload_of_doomed_bytes_is_stored_anew_and_survives_the_old_key
     await assert_references_exact(world.sql)
 
 
-async def test_a_batch_of_expired_uploads_is_bounded_in_bytes(world: World) -> None:
+async def test_a_batch_of_expired_uploads_is_bounded_in_references(world: World) -> None:
     """One transaction for a thousand huge ones would be cut off by its timeout, for ever."""
     for number in range(3):
-        await leave_upload(world, [noise(number)])
-    await world.sql.execute('UPDATE uploads SET "offset" = 1::bigint << 40')
+        await leave_upload(world, [noise((number, chunk)) for chunk in range(5)])
     await world.clock.advance(8 * DAY)
-    assert await expire_uploads(world.catalog, 1000) == (1, 1 << 40)
+    dropped = [await expire_uploads(world.catalog, 1000, entries_max=4) for _ in range(5)]
+    assert [batch.entries for batch in dropped] == [4, 4, 4, 3, 0]
+    assert sum(batch.uploads for batch in dropped) == 3
+    await assert_references_exact(world.sql)
 
 
 async def test_an_expired_upload_gives_its_chunks_back(

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from mediastore.catalog.collection import expire_uploads
+from mediastore.catalog.collection import Expired, expire_uploads
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter
 from tests.integration.uploads.policies import set_policy
@@ -95,9 +95,10 @@ async def test_an_expired_upload_is_gone_before_it_is_swept(
     await age(sql, HOUR + 1)
     assert (await service.client.head(url, headers=service.tus)).status == 404
     assert (await patch(service, url, 10_000, content(10_000)))[0] == 404
-    assert await expire_uploads(service.catalog, 10) == (1, 10_000)
+    expired = await expire_uploads(service.catalog, 10)
+    assert (expired.uploads, expired.bytes) == (1, 10_000)
     assert await sql.fetchval("SELECT count(*) FROM upload_chunks") == 0
-    assert await expire_uploads(service.catalog, 10) == (0, 0)
+    assert await expire_uploads(service.catalog, 10) == Expired(0, 0, 0)
 
 
 @pytest.mark.parametrize(("expiry", "status"), [("sliding", 204), ("fixed", 409)])
@@ -119,7 +120,7 @@ async def test_work_under_way_saves_an_upload_unless_its_time_is_fixed(
         200 if status == 204 else 404
     )
     expired = await expire_uploads(service.catalog, 10)
-    assert expired == ((0, 0) if status == 204 else (1, 0))
+    assert expired.uploads == (0 if status == 204 else 1)
     if status == 204:
         assert await offset_of(service, url) == 10_000
 

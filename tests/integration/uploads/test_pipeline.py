@@ -16,7 +16,7 @@ from aiohttp.base_protocol import BaseProtocol
 from mediastore.content.chunker import Chunker
 from mediastore.content.hashing import name_chunk
 from mediastore.errors import ChunkStoreUnavailable, UploadTaken
-from mediastore.uploads.service import Standing
+from mediastore.uploads.standing import Standing
 from tests.faults import Fault
 from tests.integration.uploads.conftest import SMALL_CHUNKS, Service, Starter, until
 from tests.integration.uploads.test_tus import content, create, offset_of, patch, stored

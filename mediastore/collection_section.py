@@ -1,0 +1,51 @@
+"""The settings of the collector: a section like those of sections.py."""
+
+from pydantic import Field
+
+from mediastore.sections import DAY_SECONDS, GIB, HOUR_SECONDS, Section
+
+
+class CollectionSettings(Section):
+    """The delays and brakes of the garbage collector. All are measured on the database's clock."""
+
+    revive_delay_seconds: int = Field(
+        24 * HOUR_SECONDS,
+        ge=0,
+        description="A blob nobody references stays this long; an upload of it brings it back.",
+    )
+    recovery_window_seconds: int = Field(
+        7 * DAY_SECONDS,
+        ge=0,
+        description="How far back the database may be restored without losing a byte (INV-6); "
+        "set it to at least what your backups reach.",
+    )
+    recovery_margin_seconds: int = Field(
+        1 * HOUR_SECONDS, ge=0, description="Added to the recovery window."
+    )
+    clock_skew_max_seconds: float = Field(
+        300, gt=0, description="Database and host clocks further apart stop the collector."
+    )
+    delete_share_max: float = Field(
+        0.25, gt=0, le=1, description="A run that would delete more of all bytes stops and asks."
+    )
+    delete_share_floor_bytes: int = Field(
+        1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
+    )
+    claim_timeout_seconds: int = Field(
+        900, ge=60, description="A claim this old is taken up by another collector."
+    )
+    batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
+    batch_entries: int = Field(
+        1000, ge=1, le=10_000, description="References released in one transaction."
+    )
+    events_kept_seconds: int = Field(
+        30 * DAY_SECONDS,
+        ge=HOUR_SECONDS,
+        description="Events that were parked, or whose tenant has no webhook, go after this.",
+    )
+    recount_page_entries: int = Field(
+        20_000, ge=100, description="References a recount reads at a time."
+    )
+    recount_rate_rows_per_second: int = Field(
+        0, ge=0, description="Pace of a recount; 0 is as fast as it goes."
+    )
