@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
-FAMILIES = ("mediastore.policy_errors", "mediastore.collector_errors")
+FAMILIES = ("policy", "ietf", "request", "collector")  # modules mediastore/…_errors.py
 
 
 class MediastoreError(Exception):
@@ -20,6 +20,7 @@ class MediastoreError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     retry_after_seconds: ClassVar[int | None] = None
+    type_uri: ClassVar[str | None] = None  # of a problem type that is registered elsewhere
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
         """`detail` is one sentence for this occurrence; `members` go into the problem document."""
@@ -290,8 +291,8 @@ class SchemaMismatch(Broken):
 
 def every_error(kind: type[MediastoreError] = MediastoreError) -> Iterator[type[MediastoreError]]:
     """The whole table, parents before children."""
-    for module in FAMILIES:
-        _ = import_module(module)
+    for family in FAMILIES:
+        _ = import_module(f"mediastore.{family}_errors")
     yield kind
     for child in kind.__subclasses__():
         yield from every_error(child)

@@ -159,6 +159,11 @@ class Reservation:
         await self._budget.acquire(size, timeout_seconds=self._timeout_seconds, body=self._body)
         self.held_bytes += size
 
+    def take_from(self, other: "Reservation", size: int) -> None:
+        """Hold what another reservation held: the bytes have changed hands."""
+        other.held_bytes -= size
+        self.held_bytes += size
+
     def shrink(self, size: int) -> None:
         self._budget.release(size, body=self._body)
         self.held_bytes -= size

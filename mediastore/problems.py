@@ -48,7 +48,7 @@ UNREAD_BODY_MAX_BYTES = 256 * 1024
 def problem_document(error: MediastoreError) -> dict[str, Any]:
     """The members of RFC 9457, `code`, and what the occurrence adds."""
     return {
-        "type": TYPE_BASE + error.code,
+        "type": error.type_uri or TYPE_BASE + error.code,
         "title": type(error).message(),
         "status": error.status,
         "code": error.code,

@@ -119,6 +119,13 @@ class UploadSettings(Section):
     batch_max_bytes: int = Field(
         16 * MIB, ge=64 * KIB, description="Bytes of one intent, PUT, commit round of one upload."
     )
+    batches_at_once_max: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="Batches of one upload that are stored at once, while the next one fills. "
+        "Memory of one upload is about one batch more than these.",
+    )
     metadata_max_bytes: int = Field(
         8 * KIB, ge=0, description="Largest metadata of an object, as JSON."
     )
@@ -145,6 +152,42 @@ class UploadSettings(Section):
         1024, ge=0, description="A body slower than this over rate_window_seconds is cut."
     )
     rate_window_seconds: float = Field(30, gt=0, description="Window of the minimum rate.")
+    form_parts_max: int = Field(
+        1000, ge=1, description="Parts of one multipart/form-data body, fields and files together."
+    )
+    group_bodies_max: int = Field(
+        128, ge=1, le=1000, description="Small files of a form that are stored together."
+    )
+    group_body_max_bytes: int = Field(
+        1 * MIB,
+        ge=0,
+        description="Largest file that waits for others; one above chunking.size_min_bytes "
+        "never does.",
+    )
+    interim_responses: Literal["matching", "on", "off"] = Field(
+        "matching",
+        description="104 responses of IETF uploads: to clients that send an interop version, to "
+        "all, to none. nginx with `proxy_http_version 1.1` takes them for answers: turn them off.",
+    )
+    interim_interval_seconds: float = Field(
+        1, ge=0, description="Least time between two 104 responses that tell of progress."
+    )
+    resumable_size_min_bytes: int = Field(
+        0, ge=0, description="IETF uploads in one request below this are not made resumable."
+    )
+    append_size_min_bytes: int = Field(
+        0, ge=0, description="Least content of a request of an IETF upload that does not end it."
+    )
+    append_size_max_bytes: int | None = Field(
+        None, ge=1, description="Largest content of one request of an IETF upload; unset: no limit."
+    )
+
+    @model_validator(mode="after")
+    def _some_append_fits(self) -> Self:
+        largest = self.append_size_max_bytes
+        if largest is not None and largest < self.append_size_min_bytes:
+            raise ValueError("append_size_max_bytes is below append_size_min_bytes")
+        return self
 
 
 class MemorySettings(Section):

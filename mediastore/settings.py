@@ -19,6 +19,7 @@ from pydantic_settings import (
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
+from mediastore.pull_section import PullSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -53,6 +54,7 @@ __all__ = [
     "HttpSettings",
     "LogSettings",
     "MemorySettings",
+    "PullSettings",
     "Section",
     "Settings",
     "UploadSettings",
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     chunk_store: ChunkStoreSettings = ChunkStoreSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     uploads: UploadSettings = UploadSettings()
+    pull: PullSettings = PullSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
     hooks: HooksSettings = HooksSettings()

@@ -8,7 +8,10 @@
     slow.gate.set()
     store.script("delete_many", Fault(undeleted=frozenset({key})))    # kept, with an error
 
-Scripted faults are taken one a call, in order; then the constant one; then calls pass through.
+    store.script_key("put", "chunks/ab", slow)                        # the next call with that key
+
+Scripted faults are taken one a call, a key's first, the others in order; then the constant one;
+then calls pass through.
 A page of a listing counts as one call of `list`. `calls` has the operation and key of every call.
 """
 
@@ -41,12 +44,18 @@ class FaultyStore:
         self.store = store
         self.calls: list[tuple[str, str]] = []
         self._scripts: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
+        self._keys: dict[tuple[str, str], Fault] = {}
         self._constant: dict[str, Fault] = {}
 
     def script(self, operation: str, *faults: Fault | None) -> None:
         """The next calls of `operation`, one fault each; None passes."""
         self._require(operation)
         self._scripts[operation].extend(faults)
+
+    def script_key(self, operation: str, prefix: str, fault: Fault) -> None:
+        """The next call of `operation` with a key that begins so."""
+        self._require(operation)
+        self._keys[operation, prefix] = fault
 
     def always(self, operation: str, fault: Fault) -> None:
         """Every call of `operation` that no script takes, until `heal`."""
@@ -56,6 +65,7 @@ class FaultyStore:
     def heal(self) -> None:
         """No more faults of either kind."""
         self._scripts.clear()
+        self._keys.clear()
         self._constant.clear()
 
     def count(self, operation: str) -> int:
@@ -120,6 +130,9 @@ class FaultyStore:
 
     def _next(self, operation: str, key: str) -> Fault | None:
         self.calls.append((operation, key))
+        for scripted, prefix in self._keys:
+            if scripted == operation and key.startswith(prefix):
+                return self._keys.pop((scripted, prefix))
         script = self._scripts[operation]
         return script.popleft() if script else self._constant.get(operation)
 

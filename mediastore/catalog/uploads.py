@@ -26,6 +26,8 @@ from mediastore.settings import DAY_SECONDS, ChunkingSettings
 
 EPOCH_BITS = 62
 EXPIRES_SECONDS_DEFAULT = 7 * DAY_SECONDS  # the column's
+ENDED_BY_A_FLAG = frozenset({"ietf"})
+"""Protocols in which clients say that an upload is complete: reaching its length is not enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class Upload:
 
     @property
     def whole(self) -> bool:
-        """Has it all its bytes?"""
-        return self.offset == self.length
+        """Has it all its bytes, and nothing else to wait for?"""
+        return self.offset == self.length and self.protocol not in ENDED_BY_A_FLAG
 
 
 @dataclass(frozen=True, slots=True)

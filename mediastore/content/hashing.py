@@ -24,6 +24,9 @@ _HASH_TEXT = re.compile(r"[0-9a-f]{64}")
 # 60 µs.
 THREAD_WORTH_BYTES = 256 * 1024
 
+# What one hash after the other reads while it is in the CPU's cache.
+HASH_BLOCK_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkName:
@@ -32,11 +35,6 @@ class ChunkName:
     hash: bytes
     size: int
     crc32: int
-
-
-def name_chunk(data: bytes) -> ChunkName:
-    """BLAKE3, size in bytes and zlib's CRC-32 of a chunk."""
-    return ChunkName(blake3(data).digest(), len(data), zlib_ng.crc32(data))
 
 
 class BlobHasher:
@@ -77,6 +75,28 @@ class BlobHasher:
     def digests(self) -> dict[str, bytes]:
         """The digests, by algorithm, of a blob that ends here."""
         return self._declared.digests()
+
+
+def name_chunk(
+    data: bytes, blob: BlobHasher | None = None, body: Digester | None = None
+) -> ChunkName:
+    """BLAKE3, size in bytes and zlib's CRC-32 of a chunk. `blob` and `body`, which stand at its
+    beginning, go over it in the same pass, block by block while that is in the CPU's cache. The
+    first chunk of a blob is hashed once for both.
+    """
+    if blob is None and body is None:
+        return ChunkName(blake3(data).digest(), len(data), zlib_ng.crc32(data))
+    chunk: BlobHasher | blake3 = blob if blob is not None and blob.offset == 0 else blake3()
+    hashers: list[BlobHasher | Digester | blake3] = [chunk]
+    hashers += [other for other in (blob, body) if other is not None and other is not chunk]
+    crc32 = 0
+    whole = memoryview(data)
+    for start in range(0, len(data), HASH_BLOCK_BYTES):
+        block = whole[start : start + HASH_BLOCK_BYTES]
+        crc32 = zlib_ng.crc32(block, crc32)
+        for hasher in hashers:
+            hasher.update(block)
+    return ChunkName(chunk.digest(), len(data), crc32)
 
 
 def format_hash(hash_: bytes) -> str:

@@ -54,7 +54,7 @@ async def read_change(
     """The body of a PATCH. Raises UnsupportedMediaType, TooLarge, BadRequest, BadMetadata."""
     if request.content_type not in ("application/json", "application/merge-patch+json"):
         raise UnsupportedMediaType("send application/json")
-    document = _json_object(await _read_body(request, body_max_bytes))
+    document = await read_json_object(request, body_max_bytes=body_max_bytes)
     unknown = document.keys() - {"name", "owner", "metadata"}
     if unknown:
         raise BadRequest(f"only name, owner and metadata can be changed, not {min(unknown)!r}")
@@ -65,6 +65,11 @@ async def read_change(
         if "metadata" in document
         else None,
     )
+
+
+async def read_json_object(request: web.Request, *, body_max_bytes: int) -> dict[str, Any]:
+    """A body that is one JSON object. Raises TooLarge, BadRequest."""
+    return _json_object(await _read_body(request, body_max_bytes))
 
 
 def checked_text(field: str, value: object, length_max: int) -> str:

@@ -34,6 +34,7 @@ class Metrics:
     terminated_bytes: Counter
     abandoned_bytes: Counter
     uploads_taken_over: Counter
+    pulls: Mapping[str, Counter]
     dedup_blob_hits: Counter
     dedup_blob_bytes: Counter
     dedup_chunk_hits: Counter
@@ -68,6 +69,9 @@ class Metrics:
             return Gauge(f"mediastore_{name}", text, registry=registry)
 
         created = counter("uploads_created", "Uploads begun, by protocol.", ["protocol"])
+        pulls = counter(
+            "pulls", "Pulls from a URL that ended: made, refused, failed or other.", ["outcome"]
+        )
         ended = counter(
             "uploads_ended",
             "Uploads ended: finished, terminated by the client, or abandoned because they could "
@@ -117,6 +121,9 @@ class Metrics:
             uploads_taken_over=counter(
                 "uploads_taken_over", "Times a request took an upload from another request."
             ),
+            pulls={
+                outcome: pulls.labels(outcome) for outcome in ("made", "refused", "failed", "other")
+            },
             dedup_blob_hits=dedup_hits.labels("blob"),
             dedup_blob_bytes=dedup_bytes.labels("blob"),
             dedup_chunk_hits=dedup_hits.labels("chunk"),

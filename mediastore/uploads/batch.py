@@ -11,9 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from mediastore.catalog.pool import Catalog
-from mediastore.catalog.staging import intend_staged
-from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk, Upload, intend
+from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk
 from mediastore.chunkstore.keys import chunk_key, new_generation
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.content.hashing import name_chunk
@@ -39,6 +37,7 @@ class Batch:
     chunks: tuple[NamedChunk, ...]
     staged_bytes: int = 0
     last: bool = False
+    puts_at_once_max: int = PUTS_AT_ONCE_MAX
 
     @property
     def size(self) -> int:
@@ -55,38 +54,11 @@ class Batch:
 
 
 class BatchStore:
-    """Stores batches; knows nothing of requests."""
+    """Stores batches; knows nothing of requests, and statements are given to it."""
 
-    def __init__(self, catalog: Catalog, store: ChunkStore, metrics: Metrics) -> None:
-        self._catalog = catalog
+    def __init__(self, store: ChunkStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-
-    async def store(
-        self, upload: Upload, batch: Batch, commit: Commit[Result], *, expires_seconds: int
-    ) -> Result:
-        """Intent, PUTs and `commit` of a batch; what `commit` returned. A batch without chunks is
-        its commit alone.
-
-        Raises what `intend` and `commit` raise, ChunkStoreUnavailable, StorageFull.
-        """
-        if not batch.chunks:
-            return await commit([])
-
-        async def intent() -> list[IntentChunk]:
-            if batch.staged_bytes:
-                return await intend_staged(
-                    self._catalog,
-                    upload,
-                    batch.rows(),
-                    staged_bytes=batch.staged_bytes,
-                    expires_seconds=expires_seconds,
-                )
-            return await intend(
-                self._catalog, upload, batch.rows(), expires_seconds=expires_seconds
-            )
-
-        return await self.put_and_commit(batch, await intent(), intent, commit)
 
     async def put_and_commit(
         self,
@@ -95,7 +67,11 @@ class BatchStore:
         intent: Callable[[], Awaitable[list[IntentChunk]]],
         commit: Commit[Result],
     ) -> Result:
-        """As `store`, for a batch whose first intent has been written already."""
+        """PUT what a first intent found missing, then `commit`; what that returned. A commit that
+        meets a changed chunk sends the batch back to `intent`.
+
+        Raises what `intent` and `commit` raise, ChunkStoreUnavailable, StorageFull.
+        """
         attempt = 1
         while True:
             chunks = await self._put_missing(batch, intended)
@@ -118,7 +94,7 @@ class BatchStore:
         if len(missing) == 1:
             await self._put(*missing[0])
         elif missing:
-            await self._put_several(missing)
+            await self._put_several(missing, batch.puts_at_once_max)
         for seen in intended:
             if seen.stored and not seen.damaged:
                 self._metrics.dedup_chunk_hits.inc()
@@ -128,7 +104,9 @@ class BatchStore:
             for seen in intended
         ]
 
-    async def _put_several(self, missing: Sequence[tuple[NamedChunk, IntentChunk]]) -> None:
+    async def _put_several(
+        self, missing: Sequence[tuple[NamedChunk, IntentChunk]], at_once_max: int
+    ) -> None:
         """PUT a few at once: one upload does not take the store's places from all others."""
         rest = iter(missing)
 
@@ -138,7 +116,7 @@ class BatchStore:
 
         try:
             async with asyncio.TaskGroup() as puts:
-                for _ in range(min(len(missing), PUTS_AT_ONCE_MAX)):
+                for _ in range(min(len(missing), at_once_max)):
                     puts.create_task(put_from_rest())
         except ExceptionGroup as failed:
             raise _telling(failed.exceptions) from failed

@@ -9,6 +9,7 @@ send again.
 import asyncio
 from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from aiohttp import ClientError, StreamReader
 from aiohttp.http_exceptions import HttpProcessingError
@@ -33,6 +34,21 @@ class BodyEnd(Enum):
     """This process is shutting down."""
     TAKEN = "taken"
     """Another request has taken the upload over."""
+
+
+class Body(Protocol):
+    """What a session reads: a request's body, or a part of one."""
+
+    end: BodyEnd | None
+
+    async def read(self) -> bytes | None:
+        """See BodyReader."""
+
+    def wake(self) -> None:
+        """See BodyReader."""
+
+    def forgive(self) -> None:
+        """See BodyReader."""
 
 
 class BodyReader:

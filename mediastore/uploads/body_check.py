@@ -8,8 +8,6 @@ from collections.abc import Mapping
 
 from mediastore.content.digests import Digester
 from mediastore.errors import ChecksumMismatch
-from mediastore.uploads.batch import Batch
-from mediastore.uploads.hashing import hash_batch
 
 
 class BodyCheck:
@@ -20,13 +18,12 @@ class BodyCheck:
         self.digester = Digester(expected)
         self.pending = bool(expected)
 
-    async def pass_or_raise(self, last: Batch) -> None:
-        """With its last batch the body is whole. Raises ChecksumMismatch; nothing is pending then
-        either.
+    def pass_or_raise(self) -> None:
+        """All of the body has gone through `digester`. Raises ChecksumMismatch; nothing is pending
+        then either.
         """
         if not self.pending:
             return
-        await hash_batch(last, self.digester)
         self.pending = False
         if self.digester.digests() != self._expected:
             raise ChecksumMismatch

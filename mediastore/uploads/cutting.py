@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mediastore.content.chunker import Chunker
-from mediastore.content.hashing import THREAD_WORTH_BYTES, name_chunk
+from mediastore.content.digests import Digester
+from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk
 from mediastore.settings import ChunkingSettings
 
 
@@ -18,19 +19,29 @@ class NamedChunk:
     data: bytes
 
 
-def named(data: bytes) -> NamedChunk:
-    name = name_chunk(data)
+def named(data: bytes, blob: BlobHasher | None = None, body: Digester | None = None) -> NamedChunk:
+    name = name_chunk(data, blob, body)
     return NamedChunk(name.hash, name.crc32, data)
 
 
 class Cutter:
-    """Cuts and names one body; scanning and hashing leave the event loop when they are long."""
+    """Cuts and names one body; scanning and hashing leave the event loop when they are long. What
+    is cut has gone through `blob`, the running hash of the whole content if that stands at the
+    body's beginning, and `body`, the digests of the body.
+    """
 
-    def __init__(self, chunking: ChunkingSettings) -> None:
+    def __init__(
+        self,
+        chunking: ChunkingSettings,
+        blob: BlobHasher | None = None,
+        body: Digester | None = None,
+    ) -> None:
         self._chunker = Chunker(
             chunking.size_min_bytes, chunking.size_average_bytes, chunking.size_max_bytes
         )
         self._size_max_bytes = chunking.size_max_bytes
+        self._blob = blob
+        self._body = body
 
     @property
     def buffered_bytes(self) -> int:
@@ -44,14 +55,13 @@ class Cutter:
         """The chunks that are certain by now."""
         if self._chunker.buffered_bytes < self._size_max_bytes:
             return []
-        return await asyncio.to_thread(_named, self._chunker.take)
+        return await asyncio.to_thread(self._named, self._chunker.take)
 
     async def flush(self) -> list[NamedChunk]:
         """Everything that is left; the end of a request also ends a chunk."""
         if self._chunker.buffered_bytes < THREAD_WORTH_BYTES:
-            return _named(self._chunker.flush)
-        return await asyncio.to_thread(_named, self._chunker.flush)
+            return self._named(self._chunker.flush)
+        return await asyncio.to_thread(self._named, self._chunker.flush)
 
-
-def _named(cut: Callable[[], list[bytes]]) -> list[NamedChunk]:
-    return [named(data) for data in cut()]
+    def _named(self, cut: Callable[[], list[bytes]]) -> list[NamedChunk]:
+        return [named(data, self._blob, self._body) for data in cut()]

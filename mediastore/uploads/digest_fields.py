@@ -8,7 +8,12 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from mediastore.content.digests import MalformedDigest, parse_digests, parse_upload_checksum
+from mediastore.content.digests import (
+    MalformedDigest,
+    parse_digests,
+    parse_upload_checksum,
+    parse_wanted_digests,
+)
 from mediastore.errors import BadChecksum, BadDigest, BadRequest
 
 
@@ -20,6 +25,20 @@ def content_digest(request: web.Request) -> dict[str, bytes]:
 def repr_digest(request: web.Request) -> dict[str, bytes]:
     """What the whole content must have; nothing without the field. Raises BadChecksum."""
     return _parsed(parse_digests, request, "Repr-Digest")
+
+
+def wanted_digests(request: web.Request) -> list[str]:
+    """Algorithms of the Repr-Digest that the client wants back, most wanted first.
+
+    Raises BadChecksum.
+    """
+    lines = request.headers.getall("Want-Repr-Digest", None)
+    if lines is None:
+        return []
+    try:
+        return parse_wanted_digests(lines)
+    except MalformedDigest as error:
+        raise BadChecksum(f"Want-Repr-Digest: {error}") from None
 
 
 def upload_checksum(request: web.Request) -> dict[str, bytes]:

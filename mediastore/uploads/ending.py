@@ -23,17 +23,21 @@ from mediastore.catalog.whole_body import begin_body
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
-from mediastore.uploads.hashing import declared_digests, hash_batch
+from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.staging import commit_batch
 
 
-async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch) -> Object:
+async def store_whole_body(
+    parts: UploadParts, draft: UploadDraft, batch: Batch, hasher: BlobHasher
+) -> Object:
     """A body that is whole in memory: one transaction if its blob is there, else two and its PUTs.
+    `hasher` has gone over it.
 
     Raises BadDigest before anything is written, IdempotencyKeyInUse, and what batches raise.
     """
-    blob = await _checked_blob_hash(batch, draft)
+    blob = _checked_blob_hash(hasher, draft)
     epoch = new_epoch()
     begun = await begin_body(
         parts.catalog,
@@ -71,29 +75,27 @@ async def store_whole_body(parts: UploadParts, draft: UploadDraft, batch: Batch)
 
 async def store_last_batch(
     parts: UploadParts,
-    upload: Upload,
+    pipeline: Pipeline,
     batch: Batch,
     hasher: BlobHasher,
     *,
     idempotency_key: str | None,
 ) -> Object | None:
-    """The last batch of an open upload, maybe empty. None: a job hashes, the object comes later.
+    """The last batch of an open upload, maybe empty; those before it may be under way. None: a job
+    hashes what `hasher` has not gone over, the object comes later.
 
     Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
     """
-    if hasher.offset != upload.offset + batch.staged_bytes:
-        return await _finish_later(parts, upload, batch, hasher)
-    await hash_batch(batch, hasher)
-    blob, digests = hasher.digest(), declared_digests(hasher, upload.declared_digests)
+    if hasher.offset != pipeline.end + batch.size:
+        return await _finish_later(parts, pipeline, batch, hasher)
+    blob, digests = hasher.digest(), declared_digests(hasher, pipeline.upload.declared_digests)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
         return await _commit_and_finish(
-            parts, upload, batch, chunks, blob, digests, idempotency_key
+            parts, pipeline.upload, batch, chunks, blob, digests, idempotency_key
         )
 
-    return await parts.batches.store(
-        upload, batch, commit_last, expires_seconds=upload.expires_seconds
-    )
+    return await pipeline.store(batch, commit_last)
 
 
 async def _commit_and_finish(
@@ -120,30 +122,23 @@ async def _commit_and_finish(
 
 
 async def _finish_later(
-    parts: UploadParts, upload: Upload, batch: Batch, hasher: BlobHasher
+    parts: UploadParts, pipeline: Pipeline, batch: Batch, hasher: BlobHasher
 ) -> Object | None:
     """Commit the last batch as finishing; a job reads back what this process has not hashed."""
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> int:
-        return await commit_batch(parts, upload, batch, chunks, finishing=True)
+        return await commit_batch(parts, pipeline.upload, batch, chunks, finishing=True)
 
-    offset = await parts.batches.store(
-        upload, batch, commit_last, expires_seconds=upload.expires_seconds
-    )
-    whole = replace(upload, offset=offset, length=offset, state="finishing")
+    offset = await pipeline.store(batch, commit_last)
+    whole = replace(pipeline.upload, offset=offset, length=offset, state="finishing")
     made = await parts.finisher.finish(whole, hasher)
     return None if made is None else parts.finished(made)
 
 
-async def _checked_blob_hash(batch: Batch, draft: UploadDraft) -> bytes:
+def _checked_blob_hash(hasher: BlobHasher, draft: UploadDraft) -> bytes:
     """The blob's id. Raises BadDigest if the content is not what the draft declares."""
-    if len(batch.chunks) == 1 and not draft.declared_digests:
-        blob = batch.chunks[0].hash
-    else:
-        hasher = BlobHasher(draft.declared_digests)
-        await hash_batch(batch, hasher)
-        blob = hasher.digest()
-        declared_digests(hasher, draft.declared_digests)
+    blob = hasher.digest()
+    declared_digests(hasher, draft.declared_digests)
     if draft.declared_hash not in (None, blob):
         raise BadDigest
     return blob

@@ -2,11 +2,13 @@
 
 import json
 import re
+import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from aiohttp import content_disposition_filename, parse_content_disposition
 from multidict import MultiMapping
 from uuid_utils.compat import uuid7
 
@@ -137,6 +139,30 @@ def from_query(
         metadata=metadata,
         metadata_max_bytes=metadata_max_bytes,
     )
+
+
+def from_headers(
+    query: MultiMapping[str], headers: MultiMapping[str], *, metadata_max_bytes: int
+) -> Description:
+    """As `from_query`; a name that is not in the query is the filename of Content-Disposition.
+
+    Raises BadMetadata, BadRequest.
+    """
+    says = from_query(query, headers.get("Content-Type"), metadata_max_bytes=metadata_max_bytes)
+    if "name" in query or "Content-Disposition" not in headers:
+        return says
+    name = _filename(headers["Content-Disposition"])
+    return replace(says, name=checked_text("name", name, NAME_LENGTH_MAX))
+
+
+def _filename(disposition: str) -> str:
+    """The filename parameter (RFC 6266), `filename*` first; "" without one. Raises BadMetadata."""
+    with warnings.catch_warnings(record=True) as wrong:
+        warnings.simplefilter("always")
+        _, parameters = parse_content_disposition(disposition)
+    if wrong:
+        raise BadMetadata("Content-Disposition is not valid")
+    return content_disposition_filename(parameters) or ""
 
 
 def checked_content_type(value: str) -> str:

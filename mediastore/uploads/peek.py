@@ -8,6 +8,7 @@ upload's writer notices nothing: no new epoch, nobody is asked to store what it 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from email.utils import format_datetime
+from typing import TypeVar
 from uuid import UUID
 
 from aiohttp import web
@@ -20,17 +21,20 @@ from mediastore.public_urls import public_base
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.service import Standing
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Answer = TypeVar("Answer", bound=web.StreamResponse)
 PEEK_TOKENS = web.AppKey("peek_tokens", PeekTokens)
 NAME = "peek"
 
 
-def or_peek(handler: Handler) -> Handler:
+def or_peek(
+    handler: Callable[[web.Request], Awaitable[Answer]],
+) -> Callable[[web.Request], Awaitable[Answer | web.Response]]:
     """`handler` for a HEAD that asks where to resume, and so takes the upload."""
 
-    async def answer(request: web.Request) -> web.Response:
-        peeks = request.query_string and NAME in request.query
-        return await (head if peeks else handler)(request)
+    async def answer(request: web.Request) -> Answer | web.Response:
+        if request.query_string and NAME in request.query:
+            return await head(request)
+        return await handler(request)
 
     return answer
 

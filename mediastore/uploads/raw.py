@@ -5,6 +5,8 @@ Idempotency-Key the request can be sent again: the answer is the object that the
 (kept a day).
 """
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
@@ -13,6 +15,7 @@ from mediastore.errors import IdempotencyKeyInUse, TooLarge, UploadFinishing
 from mediastore.objects.document import object_document
 from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import content_digest, repr_digest
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
 
@@ -31,26 +34,40 @@ async def create(request: web.Request) -> web.Response:
         metadata_max_bytes=settings.uploads.metadata_max_bytes,
     )
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
-    if (earlier := await uploads.repeated(tenant.id, key)) is not None:
-        return _answer(request, earlier, status=200)
-    said = says.draft(
-        tenant.id,
-        "raw",
-        length=length,
-        idempotency_key=key,
-        digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
-    )
-    draft = await uploads.admit(said, client=client_address(request))
-    try:
+
+    async def made() -> Object:
+        said = says.draft(
+            tenant.id,
+            "raw",
+            length=length,
+            idempotency_key=key,
+            digests=[repr_digest(request), content_digest(request)],  # one request: the same bytes
+        )
+        draft = await uploads.admit(said, client=client_address(request))
+        want_body(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
+        if standing.object is None:
+            raise UploadFinishing
+        return standing.object
+
+    return await answer_once(request, tenant.id, key, made)
+
+
+async def answer_once(
+    request: web.Request, tenant: str, key: str | None, make: Callable[[], Awaitable[Object]]
+) -> web.Response:
+    """The object that `make` makes, or that an earlier request with this Idempotency-Key made."""
+    uploads = request.app[UPLOADS]
+    if (earlier := await uploads.repeated(tenant, key)) is not None:
+        return _answer(request, earlier, status=200)
+    try:
+        made = await make()
     except IdempotencyKeyInUse:
-        earlier = await uploads.repeated(tenant.id, key)
+        earlier = await uploads.repeated(tenant, key)
         if earlier is None:
             raise
         return _answer(request, earlier, status=200)
-    if standing.object is None:
-        raise UploadFinishing
-    return _answer(request, standing.object, status=201)
+    return _answer(request, made, status=201)
 
 
 def _answer(request: web.Request, made: Object, *, status: int) -> web.Response:

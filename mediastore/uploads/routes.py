@@ -16,13 +16,16 @@ from mediastore.app_keys import (
     SETTINGS,
 )
 from mediastore.hooks.posting import open_poster
-from mediastore.uploads import peek, raw, tus
+from mediastore.uploads import dispatch, peek, tus
 from mediastore.uploads.admission import Admission
 from mediastore.uploads.batch import BatchStore
 from mediastore.uploads.before_create import BeforeCreate
 from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.ietf import resource as ietf
+from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pull import PULLS, Pulls
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
 
@@ -30,16 +33,19 @@ from mediastore.uploads.service import Uploads
 def add_routes(app: web.Application) -> None:
     """Serve uploads; call it after the context that opens catalog and chunk store was added."""
     app.cleanup_ctx.append(_uploads)
-    app.router.add_route("OPTIONS", "/v1/uploads", tus.options)
-    app.router.add_post("/v1/uploads", tus.create)
+    app.on_response_prepare.append(close_when_unwanted)
+    app.router.add_route("OPTIONS", "/v1/uploads", dispatch.options)
+    app.router.add_post("/v1/uploads", dispatch.create, expect_handler=expect_after_checks)
     resource = app.router.add_resource("/v1/uploads/{id}")
-    resource.add_route("OPTIONS", tus.options)
-    resource.add_route("HEAD", peek.or_peek(tus.head))
-    resource.add_route("PATCH", tus.patch)
-    resource.add_route("DELETE", tus.delete)
-    resource.add_route("POST", tus.post)
+    resource.add_route("OPTIONS", dispatch.options)
+    resource.add_route("HEAD", peek.or_peek(dispatch.retrieve))
+    resource.add_route("GET", ietf.retrieve)
+    resource.add_route("PATCH", dispatch.append, expect_handler=expect_after_checks)
+    resource.add_route("DELETE", dispatch.cancel)
+    resource.add_route("POST", tus.post, expect_handler=expect_after_checks)
+    app.router.add_route("OPTIONS", "/v1/objects", dispatch.object_options)
+    app.router.add_post("/v1/objects", dispatch.create_object, expect_handler=expect_after_checks)
     app.router.add_post("/v1/uploads/{id}/peek", peek.give_token)
-    app.router.add_post("/v1/objects", raw.create)
     app.on_shutdown.append(_stop)
 
 
@@ -57,12 +63,13 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 store=store,
                 memory=memory,
                 metrics=metrics,
-                batches=BatchStore(catalog, store, metrics),
+                batches=BatchStore(store, metrics),
                 hashes=RunningHashes(settings.uploads.takeover_hashers_max),
                 finisher=finisher,
                 admission=Admission(app[AUTHENTICATOR].policies, hook, settings.uploads),
             )
         )
+        app[PULLS] = Pulls(settings, metrics)
         app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
         sweeping = asyncio.create_task(finisher.sweep())
         listening = asyncio.create_task(app[UPLOADS].replicas.run())

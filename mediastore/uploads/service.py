@@ -4,11 +4,13 @@ A request that takes an upload over ends the older request's body at once, in th
 (bodies.py) or in another (replicas.py); what decides who may write is the epoch (INV-8).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
 from aiohttp import StreamReader, web
+from uuid_utils.compat import uuid7
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object, get_object
@@ -41,10 +43,12 @@ from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch
 from mediastore.uploads.open_uploads import OpenUploads
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pipeline import Pipeline
+from mediastore.uploads.received import Received
 from mediastore.uploads.replicas import Replicas
-from mediastore.uploads.session import Received, Session
+from mediastore.uploads.session import Session
 
-_CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
+CONTENT_REFUSED = (BadDigest, TypeMismatch, TypeNotAllowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class Uploads:
         *,
         ends_with_body: bool,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
     ) -> Standing:
         """A new upload with its body. A body that does not come whole leaves nothing behind.
 
@@ -130,6 +135,7 @@ class Uploads:
             keeps_broken=False,
             ends_with_body=ends_with_body,
             body_digests=body_digests,
+            body_max_bytes=body_max_bytes,
         )
         return await self._receive((draft.tenant, draft.id), None, session, stream, kept=False)
 
@@ -138,7 +144,10 @@ class Uploads:
         upload: Upload,
         stream: StreamReader,
         *,
+        ends_with_body: bool = False,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> Standing:
         """The next part of an upload that this request has taken.
 
@@ -150,11 +159,23 @@ class Uploads:
             upload,
             await self.parts.admission.policy(upload.tenant),
             keeps_broken=True,
-            ends_with_body=False,
+            ends_with_body=ends_with_body,
             body_digests=body_digests,
+            body_max_bytes=body_max_bytes,
+            acknowledged=acknowledged,
         )
         key = (upload.tenant, upload.id)
         return await self._receive(key, upload.epoch, session, stream, kept=True)
+
+    @contextmanager
+    def reading(self, tenant: str, body: BodyReader) -> Iterator[None]:
+        """While inside, a stop of the process ends this body, which is no one upload's that others
+        know of. Raises ShuttingDown.
+        """
+        if self._stopping:
+            raise ShuttingDown
+        with self._bodies.reading((tenant, uuid7()), None, body):
+            yield
 
     async def declare_length(self, upload: Upload, length: int) -> Upload:
         """Give an upload that this request has taken its length. Raises BadLength, UploadTaken."""
@@ -221,10 +242,11 @@ class Uploads:
         check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
             await check.look(upload, (), ends=True)
+            pipeline = Pipeline(self.parts, lambda: upload, start=upload.offset)
             made = await store_last_batch(
-                self.parts, upload, Batch(()), hasher, idempotency_key=None
+                self.parts, pipeline, Batch(()), hasher, idempotency_key=None
             )
-        except _CONTENT_REFUSED:
+        except CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise
         return Standing(upload, made)
@@ -249,7 +271,7 @@ class Uploads:
                 received = await session.receive(body)
             except NotFound:  # its row was there: a newer request has finished or dropped it
                 raise UploadTaken from None
-            except _CONTENT_REFUSED:
+            except CONTENT_REFUSED:
                 if session.upload is not None:
                     await self.parts.drop_quietly(session.upload)
                 raise

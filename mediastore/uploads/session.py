@@ -8,41 +8,29 @@ and offset) and the memory budget: what a session cannot hold it stores, and whi
 client it lets go when others need the room.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, create_upload
-from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import ChecksumMismatch, TooLarge
+from mediastore.errors import ChecksumMismatch
 from mediastore.memory import Reservation
-from mediastore.uploads.batch import Batch
-from mediastore.uploads.body import BodyEnd, BodyReader
+from mediastore.uploads.batch import Batch, Commit
+from mediastore.uploads.body import Body, BodyEnd
 from mediastore.uploads.body_check import BodyCheck
+from mediastore.uploads.bounds import Bounds
 from mediastore.uploads.cutting import Cutter, NamedChunk
 from mediastore.uploads.declared_type import ContentCheck
 from mediastore.uploads.ending import store_last_batch, store_whole_body
-from mediastore.uploads.hashing import hash_batch
 from mediastore.uploads.parts import UploadParts
+from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.policy import UploadPolicy
+from mediastore.uploads.received import Received
 from mediastore.uploads.staging import commit_batch, stage_batch, unstage_quietly
 
 SHED_MIN_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What became of a request's body: how it ended, where the upload stands, the object if it is
-    finished.
-    """
-
-    end: BodyEnd
-    offset: int
-    upload: Upload | None
-    object: Object | None
 
 
 class Session:
@@ -57,9 +45,12 @@ class Session:
         keeps_broken: bool,
         ends_with_body: bool,
         body_digests: Mapping[str, bytes] = NO_DIGESTS,
+        body_max_bytes: int | None = None,
+        acknowledged: Callable[[int], None] | None = None,
     ) -> None:
         """`keeps_broken`: the client knows where to resume, so what came of a broken body stays.
-        `ends_with_body`: the body's end is the upload's end, whatever length was declared.
+        `ends_with_body`: the body's end is the upload's end. `acknowledged` is told each offset
+        that was committed while more of the body comes.
         `body_digests`: what this body must have; all of it is acknowledged at once, or nothing.
         """
         self._parts = parts
@@ -68,13 +59,11 @@ class Session:
         self._draft = subject if isinstance(subject, UploadDraft) else None
         self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
-        self._ends_with_body = ends_with_body
-        self._length = subject.length
+        self._bounds = Bounds.of(
+            subject, policy.size_max_bytes, body_max_bytes, ends_with_body=ends_with_body
+        )
         self._received = 0 if self.upload is None else self.upload.offset
-        self._cutter = Cutter(parts.settings.chunking)
-        self._filling: list[NamedChunk] = []
-        self._filling_bytes = 0
-        self._storing: asyncio.Task[None] | None = None
+        self._acknowledged = acknowledged
         self._check = BodyCheck(body_digests)
         self._staged_bytes = 0
         self._hasher = (
@@ -83,9 +72,25 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
+        self._cutter = Cutter(
+            parts.settings.chunking,
+            self._hasher if self._hasher.offset == self._received else None,
+            self._check.digester if body_digests else None,
+        )
+        self._filling: list[NamedChunk] = []
+        self._filling_bytes = 0
+        self._pipeline = Pipeline(parts, self._open_upload, start=self._received)
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
-    async def receive(self, body: BodyReader) -> Received:
+    def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
+        """A new body begins with `pieces`, read before, held in `memory`. Raises TooLarge."""
+        self._received = size = sum(map(len, pieces))
+        self._bounds.check(size)
+        self._memory.take_from(memory, size)
+        for piece in pieces:
+            self._cutter.feed(piece)
+
+    async def receive(self, body: Body) -> Received:
         """Store what the body brings and, when that makes the upload whole, finish it.
 
         Raises what intents, PUTs and commits raise; TooLarge for a body past the declared length.
@@ -95,14 +100,9 @@ class Session:
             while (piece := await self._read(body)) is not None:
                 if piece:
                     await self._admit(piece, body)
-                # Asked to, by an empty piece; or others began to wait while this session was busy
-                # and could not be asked.
-                if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
-                    await self._let_go()
-                    body.forgive()
             return await self._end(body)
         except BaseException:
-            await self._abandon_storing()
+            await self._pipeline.abandon()
             if self.upload is not None:
                 if self._keeps_broken:
                     await self._unstage(self.upload)
@@ -110,26 +110,29 @@ class Session:
                     await self._parts.drop_quietly(self.upload)
             raise
         finally:
-            await self._abandon_storing()
+            await self._pipeline.abandon()
             self._memory.close()
 
     @property
     def _held_bytes(self) -> int:
         return self._cutter.buffered_bytes + self._filling_bytes
 
-    async def _read(self, body: BodyReader) -> bytes | None:
+    async def _read(self, body: Body) -> bytes | None:
+        # Asked to, by an empty piece; or others began to wait while this session was busy and could
+        # not be asked.
+        if self._memory.starved and self._held_bytes >= SHED_MIN_BYTES:
+            await self._let_go()
+            body.forgive()
         with self._memory.sheddable(body.wake):
             return await body.read()
 
-    async def _admit(self, piece: bytes, body: BodyReader) -> None:
+    async def _admit(self, piece: bytes, body: Body) -> None:
         """Take a piece in, making room for it first."""
         self._received += len(piece)
-        if self._length is not None and self._received > self._length:
-            raise TooLarge(f"the body goes past the upload's length of {self._length} bytes")
-        self._policy.check_length(self._received)
+        self._bounds.check(self._received)
         self._parts.metrics.bytes_received.inc(len(piece))
         if not self._memory.try_grow(len(piece)):
-            if self._held_bytes >= SHED_MIN_BYTES or self._storing is not None:
+            if self._held_bytes >= SHED_MIN_BYTES or self._pipeline.busy:
                 await self._let_go()
             await self._memory.grow(len(piece))
             body.forgive()
@@ -149,23 +152,22 @@ class Session:
         """Store everything that is held, partial chunk included, so that its memory comes free."""
         self._fill(await self._cutter.flush())
         await self._store_filling()
-        await self._settle()
+        await self._pipeline.settle()
 
-    async def _end(self, body: BodyReader) -> Received:
+    async def _end(self, body: Body) -> Received:
         end = body.end or BodyEnd.WHOLE
         if end is not BodyEnd.WHOLE and (not self._keeps_broken or self.upload is None):
             await self._drop()
             return Received(end, 0, None, None)
         if self._check.pending and end is not BodyEnd.WHOLE and self.upload is not None:
-            await self._abandon_storing()
+            await self._pipeline.abandon()
             await self._unstage(self.upload)
             return Received(end, self.upload.offset, self.upload, None)
         self._fill(await self._cutter.flush())
-        await self._settle()
         await self._verify()
-        if not (self._received == self._length or self._ends_with_body):
+        if not self._bounds.is_whole(self._received, end):
             await self._store_filling(last=True)
-            await self._settle()
+            await self._pipeline.settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
             return Received(end, offset, self.upload, None)
@@ -174,8 +176,10 @@ class Session:
 
     async def _verify(self) -> None:
         """Raises ChecksumMismatch, with the offset that has not moved."""
+        if self._check.pending:
+            await self._pipeline.settle()
         try:
-            await self._check.pass_or_raise(Batch(tuple(self._filling)))
+            self._check.pass_or_raise()
         except ChecksumMismatch as error:
             if self.upload is not None and self._keeps_broken:
                 error.members["offset"] = self.upload.offset
@@ -185,17 +189,18 @@ class Session:
         await self._look_at_content(ends=True)
         batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
-            return await store_whole_body(self._parts, self._draft, batch)
+            return await store_whole_body(self._parts, self._draft, batch, self._hasher)
         key = None if self._draft is None else self._draft.idempotency_key
-        upload = self._open_upload()
-        made = await store_last_batch(self._parts, upload, batch, self._hasher, idempotency_key=key)
+        made = await store_last_batch(
+            self._parts, self._pipeline, batch, self._hasher, idempotency_key=key
+        )
         if made is None:  # what the answer acknowledges is the row as it stands now
-            whole = upload.offset + batch.acknowledged_bytes
+            upload, whole = self._open_upload(), self._received
             self.upload = replace(upload, offset=whole, length=whole, state="finishing")
         return made
 
     async def _drop(self) -> None:
-        await self._abandon_storing()
+        await self._pipeline.abandon()
         if self.upload is not None:
             await self._parts.drop(self.upload)
             self.upload = None
@@ -203,8 +208,13 @@ class Session:
     # Batches on their way
 
     async def _store_filling(self, *, last: bool = False) -> None:
-        """Hand the filled chunks to a task of their own; at most one is under way."""
-        await self._settle()
+        """Send the filled chunks on their way. Those of a body that has yet to be verified go one
+        after the other: staging marks all that lies behind a batch's beginning.
+        """
+        if self._check.pending:
+            await self._pipeline.settle()
+        elif not last:
+            await self._pipeline.room()
         await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
@@ -213,7 +223,7 @@ class Session:
             self._filling, self._filling_bytes = [], 0
             if self._check.pending:
                 self._staged_bytes += batch.size
-            self._storing = asyncio.create_task(self._store(batch))
+            _ = self._pipeline.start(batch, self._commit_of(batch))
 
     async def _be_born(self) -> None:
         if self._draft is None:
@@ -223,29 +233,19 @@ class Session:
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
 
-    async def _store(self, batch: Batch) -> None:
-        upload = self._open_upload()
+    def _commit_of(self, batch: Batch) -> Commit[None]:
         keep = stage_batch if self._check.pending else commit_batch
 
-        async def commit(chunks: Sequence[CommitChunk]) -> int:
-            return await keep(self._parts, upload, batch, chunks)
+        async def commit(chunks: Sequence[CommitChunk]) -> None:
+            upload = self._open_upload()
+            offset = await keep(self._parts, upload, batch, chunks)
+            expires_at = upload.pushed_expiry(self._parts.clock.now())
+            self.upload = replace(upload, offset=offset, expires_at=expires_at)
+            self._memory.shrink(batch.size)
+            if self._acknowledged is not None and offset > upload.offset:
+                self._acknowledged(offset)
 
-        hashing = self._start_hashing(batch, upload.offset + batch.staged_bytes)
-        try:
-            offset = await self._parts.batches.store(
-                upload,
-                batch,
-                commit,
-                expires_seconds=upload.expires_seconds,
-            )
-            await hashing
-        except BaseException:
-            self._hasher = BlobHasher(upload.declared_digests)
-            hashing.cancel()
-            raise
-        expires_at = upload.pushed_expiry(self._parts.clock.now())
-        self.upload = replace(upload, offset=offset, expires_at=expires_at)
-        self._memory.shrink(batch.size)
+        return commit
 
     async def _look_at_content(self, *, ends: bool) -> None:
         """Before the first bytes are stored: are they what was declared?"""
@@ -265,27 +265,6 @@ class Session:
             self._parts.hashes.keep(upload.id, self._hasher_before)
         if self._staged_bytes:
             await unstage_quietly(self._parts, upload)
-
-    def _start_hashing(self, batch: Batch, start: int) -> asyncio.Task[None]:
-        """Hash the batch beside its PUTs, if this process has read all that lies before it."""
-        hashers: list[BlobHasher | Digester] = []
-        if self._hasher.offset == start:
-            hashers.append(self._hasher)
-        if self._check.pending:
-            hashers.append(self._check.digester)
-        return asyncio.create_task(hash_batch(batch, *hashers))
-
-    async def _settle(self) -> None:
-        """Wait for the batch under way; raises what it raised."""
-        storing, self._storing = self._storing, None
-        if storing is not None:
-            await storing
-
-    async def _abandon_storing(self) -> None:
-        storing, self._storing = self._storing, None
-        if storing is not None:
-            storing.cancel()
-            await asyncio.wait([storing])
 
     def _keep_hasher(self) -> None:
         if self.upload is not None:

@@ -71,7 +71,7 @@ def get_request(client: Client, id_: str) -> bytes:
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("way", ["tus", "raw"])
+@pytest.mark.parametrize("way", ["tus", "raw", "form"])
 def test_a_large_file_goes_through_in_little_memory(make_server: MakeServer, way: str) -> None:
     from blake3 import blake3
 
@@ -85,6 +85,9 @@ def test_a_large_file_goes_through_in_little_memory(make_server: MakeServer, way
         answer = client.patch(upload, 0, pieces(LARGE_BYTES), Content_Length=str(LARGE_BYTES))
         assert (answer.status, answer.offset) == (204, LARGE_BYTES)
         id_ = id_of(upload)
+    elif way == "form":
+        answer = client.post(form(LARGE_BYTES), Content_Type="multipart/form-data; boundary=b")
+        id_ = answer.json()["results"][0]["object"]["id"]
     else:
         id_ = client.post(pieces(LARGE_BYTES)).json()["id"]  # chunked: no length declared
     above_up = up.above_idle_bytes
@@ -102,6 +105,27 @@ def test_a_large_file_goes_through_in_little_memory(make_server: MakeServer, way
     assert hasher.hexdigest() == blob_of(LARGE_BYTES)
     assert above_up < ABOVE_IDLE_MAX_BYTES
     assert above_down < ABOVE_IDLE_MAX_BYTES
+
+
+def test_a_form_with_a_large_file_goes_through_in_little_memory(make_server: MakeServer) -> None:
+    size = 300 * MIB
+    server = make_server()
+    server.start()
+    warm(server)
+    client = Client(server.url, server.key, timeout_seconds=100)
+    up = Peak(server)
+    answer = client.post(form(size), Content_Type="multipart/form-data; boundary=b")
+    above = up.above_idle_bytes
+    assert answer.status == 201, answer.body
+    assert answer.json()["results"][0]["object"]["blob"] == blob_of(size)
+    assert above < ABOVE_IDLE_MAX_BYTES
+
+
+def form(size: int) -> Iterator[bytes]:
+    """A form with one file."""
+    yield b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+    yield from pieces(size)
+    yield b"\r\n--b--\r\n"
 
 
 @pytest.mark.full

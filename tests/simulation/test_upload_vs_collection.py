@@ -45,6 +45,7 @@ from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, ste
 
 SEEDS = int(os.environ.get("MEDIASTORE_SIMULATION_SEEDS", "8"))
 STEPS = 1500
+PIECE = 512
 TRASH, REVIVE, WINDOW = 2, 3, 5
 DELAYS = CollectionDelays(
     revive_seconds=REVIVE,
@@ -175,8 +176,8 @@ class Simulation:
 def body(content: bytes) -> StreamReader:
     loop = asyncio.get_running_loop()
     stream = StreamReader(BaseProtocol(loop), 1 << 16, loop=loop)
-    if content:
-        stream.feed_data(content)
+    for start in range(0, len(content), PIECE):
+        stream.feed_data(content[start : start + PIECE])
     stream.feed_eof()
     return stream
 
@@ -192,9 +193,12 @@ async def simulation(
         None,
         catalog={"dsn": dsn},
         chunking={"size_min_bytes": 64, "size_average_bytes": 256, "size_max_bytes": 1024},
-        uploads={"expires_seconds": 60},
+        uploads={"expires_seconds": 60, "batches_at_once_max": 3},
         collection={"claim_timeout_seconds": 60, "batch_keys": 2, "batch_entries": 5},
     )
+    # Smaller than the setting may be, so that the batches of these small files overlap.
+    uploads = settings.uploads.model_copy(update={"batch_max_bytes": 500})
+    settings = settings.model_copy(update={"uploads": uploads})
     stepper = Stepper(request.param)
     for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
         monkeypatch.setattr(references, reader, stepped_pages(stepper, getattr(references, reader)))
@@ -216,7 +220,7 @@ async def simulation(
             store=stepped_store,
             memory=memory,
             metrics=metrics,
-            batches=BatchStore(stepped, stepped_store, metrics),
+            batches=BatchStore(stepped_store, metrics),
             hashes=RunningHashes(100),
             finisher=Finisher(stepped, stepped_store, memory, settings, SystemClock(), metrics),
             admission=Admission(Policies(catalog, SystemClock()), hook, settings.uploads),

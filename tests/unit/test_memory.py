@@ -81,6 +81,18 @@ async def test_the_largest_holders_are_asked_to_let_go() -> None:
     assert budget.in_use_bytes == 70
 
 
+def test_what_changes_hands_is_counted_once() -> None:
+    budget = MemoryBudget(100)
+    giver, taker = Reservation(budget, 1, body=True), Reservation(budget, 1, body=True)
+    assert giver.try_grow(60)
+    taker.take_from(giver, 50)
+    assert (giver.held_bytes, taker.held_bytes, budget.in_use_bytes) == (10, 50, 60)
+    giver.close()
+    assert budget.bodies_in_use_bytes == budget.in_use_bytes == 50
+    taker.close()
+    assert budget.bodies_in_use_bytes == budget.in_use_bytes == 0
+
+
 async def test_bodies_leave_a_share_to_reads() -> None:
     budget = MemoryBudget(100, reads_share=0.25)
     await budget.acquire(75, timeout_seconds=1, body=True)

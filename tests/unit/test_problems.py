@@ -24,7 +24,7 @@ def test_every_error_has_the_one_shape(kind: type[MediastoreError]) -> None:
     assert document["code"] == kind.code
     assert document["status"] == response.status == kind.status
     assert document["title"] == kind.message()
-    assert document["type"] == f"urn:mediastore:error:{kind.code}"
+    assert document["type"] == (kind.type_uri or f"urn:mediastore:error:{kind.code}")
     assert response.content_type == "application/problem+json"
     assert response.headers["Cache-Control"] == "no-store"
 

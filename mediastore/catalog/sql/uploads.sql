@@ -16,7 +16,7 @@ SELECT * FROM uploads WHERE tenant = $1 AND id = $2 AND expires_at > catalog_clo
 SELECT hash, generation, stored, damaged FROM upload_intent_v1($1, $2, $3, $4, $5, $6, $7);
 
 -- name: upload_commit
-SELECT upload_commit_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
+SELECT upload_commit_v2($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: upload_commit_last
 SELECT upload_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);

@@ -5,6 +5,7 @@ from aiohttp import web
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.public_urls import client_address, public_base
 from mediastore.uploads.digest_fields import repr_digest, upload_checksum
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import from_tus
 from mediastore.uploads.tus.answers import offset_headers
@@ -30,6 +31,7 @@ async def create(request: web.Request) -> web.Response:
     )
     draft = await uploads.admit(said, client=client_address(request))
     if request.can_read_body or checksum:
+        want_body(request)
         standing = await uploads.receive_new(
             draft, request.content, ends_with_body=False, body_digests=checksum
         )

@@ -9,6 +9,7 @@ from mediastore.catalog.uploads import Upload
 from mediastore.content.digests import Digester
 from mediastore.errors import BadLength, ChecksumMismatch, OffsetMismatch, TooLarge
 from mediastore.uploads.digest_fields import upload_checksum
+from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.service import Standing
 from mediastore.uploads.tus.answers import offset_headers, standing_headers
@@ -62,6 +63,7 @@ async def _append(
     if length is not None and upload.length is None:
         upload = await uploads.declare_length(upload, length)
     if request.can_read_body or checksum or upload.whole:
+        want_body(request)
         return await uploads.append(upload, request.content, body_digests=checksum)
     return Standing(upload, None)
 

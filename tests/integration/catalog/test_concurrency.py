@@ -6,6 +6,7 @@ reference is counted again (INV-4), and what was promised on the way is compared
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ import pytest
 from blake3 import blake3
 from uuid_utils.compat import uuid7
 
+from mediastore.catalog.bodies import Body, begin_bodies, finish_bodies
 from mediastore.catalog.objects import Object, restore_object, trash_object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.taking import take_upload
@@ -85,6 +87,7 @@ class Worker:
     async def run(self) -> None:
         steps = [
             (self.whole_body, 4),
+            (self.group, 4),
             (self.begin_upload, 4),
             (self.take_over, 6),
             (self.terminate, 1),
@@ -144,6 +147,59 @@ class Worker:
             except ChunkChanged:
                 again = await intend(world.catalog, upload, rows(chunks), expires_seconds=3600)
                 stored = world.store(again)
+
+    async def group(self) -> None:
+        """Bodies of one chunk each, several of them equal, some empty."""
+        world = self.world
+        contents = self.random.choices([b"", *LETTERS], k=self.random.randint(2, 8))
+        bodies = [Body(self.draft(len(data)), name(data), len(data)) for data in contents]
+        for body, data in zip(bodies, contents, strict=True):
+            world.contents[body.draft.id] = [data]
+        upload = self.group_upload(sum(map(len, contents)))
+        begun = await begin_bodies(
+            world.catalog,
+            upload,
+            bodies,
+            [new_generation() for _ in bodies],
+            expires_seconds=3600,
+        )
+        for item in begun.linked.values():
+            world.made(item)
+        rest = [body for body in bodies if body.draft.id not in begun.linked]
+        if not rest:
+            return
+        self.maybe_killed()
+        stored = world.store(begun.chunks)
+        self.maybe_killed()
+        chunks = [data for data in (world.contents[body.draft.id][0] for body in rest) if data]
+        while True:
+            try:
+                made = await finish_bodies(world.catalog, upload, rest, stored, CHUNKING)
+            except ChunkChanged:
+                again = await intend(world.catalog, upload, rows(chunks), expires_seconds=3600)
+                stored = world.store(again)
+            else:
+                assert made.keys() == {body.draft.id for body in rest}
+                for item in made.values():
+                    world.made(item)
+                return
+
+    def group_upload(self, size: int) -> Upload:
+        return Upload(
+            id=uuid7(),
+            tenant=TENANT,
+            owner="",
+            name="",
+            content_type="x/y",
+            metadata={},
+            protocol="form",
+            state="open",
+            offset=0,
+            length=size,
+            declared_hash=None,
+            epoch=new_epoch(),
+            expires_at=datetime.now(UTC),
+        )
 
     async def begin_upload(self) -> None:
         chunks = self.content()

@@ -167,6 +167,7 @@ async def test_inv_2_a_staged_chunk_that_nobody_put_is_refused(acme: Catalog) ->
         'DELETE FROM upload_chunks WHERE "offset" = 3',
         'DELETE FROM upload_chunks WHERE "offset" = 6',
         'UPDATE upload_chunks SET size = 2 WHERE "offset" = 3',
+        'UPDATE upload_chunks SET "offset" = 7 WHERE "offset" = 6',
         "UPDATE chunks SET stored = false WHERE size = 4",
         "UPDATE chunks SET size = 5 WHERE size = 3",
     ],

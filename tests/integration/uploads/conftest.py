@@ -71,11 +71,16 @@ class Service:
         return {"Authorization": f"Bearer {self.key}"}
 
 
+AS_SERVED = {"handler_cancellation": False, "auto_decompress": False}
+
+
 class LastingServer(TestServer):
-    """As in production: a handler whose client has gone is not cancelled, it stores what came."""
+    """As in production: a handler whose client has gone is not cancelled, it stores what came, and
+    content stays coded.
+    """
 
     async def _make_runner(self, **kwargs: Any) -> BaseRunner:
-        return await super()._make_runner(**{**kwargs, "handler_cancellation": False})
+        return await super()._make_runner(**{**kwargs, **AS_SERVED})
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -247,7 +247,7 @@ async def test_a_session_that_goes_to_sleep_lets_go_for_those_who_wait_already(
         memory.release(memory.limit_bytes - 1000)
 
     body = SleepingBody(data, other)
-    received = await session.receive(body)  # type: ignore[arg-type]
+    received = await session.receive(body)
     assert body.waiting is not None
     await body.waiting
     assert received.offset == len(data)

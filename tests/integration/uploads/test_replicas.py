@@ -377,7 +377,7 @@ async def test_a_creation_whose_client_is_told_of_it_at_once(
 ) -> None:
     """As with interim responses: the client may resume elsewhere before its body has ended."""
     first, second = await replicas()
-    draft = UploadDraft(uuid7(), "acme", "", "n", "text/plain", {}, "ietf", SIZE)
+    draft = UploadDraft(uuid7(), "acme", "", "n", "text/plain", {}, "tus", SIZE)
     standing = await first.uploads.begin(draft, writes=True)
     assert standing.upload is not None
     stream = StreamReader(Mock(_reading_paused=False), 2**16, loop=asyncio.get_running_loop())

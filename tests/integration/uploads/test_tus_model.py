@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -31,7 +31,8 @@ from tests.integration.uploads.tus_model import (
 from tests.recount_exact import assert_references_exact
 
 Result = TypeVar("Result")
-# The same few sequences each time; $MEDIASTORE_MODEL_EXAMPLES runs as many others, at random.
+# The same few sequences each time; $MEDIASTORE_MODEL_EXAMPLES runs as many others, at random, and
+# makes a failing one small, which takes minutes.
 EXAMPLES = int(os.environ.get("MEDIASTORE_MODEL_EXAMPLES", "0"))
 EXAMPLES_ALWAYS = 15
 STEPS = 30
@@ -133,7 +134,7 @@ class Clients(RuleBasedStateMachine):
         ends=st.booleans(),
         shift=st.sampled_from([0] * 12 + [1, -1]),
         check=CHECKS,
-        length=st.sampled_from([None, None, None, None, "known", "end", "more", "less"]),
+        length=st.sampled_from([None, None, None, "known", "end", "end", "more", "less"]),
         mistake=MISTAKES,
     )
     def patch(
@@ -150,8 +151,9 @@ class Clients(RuleBasedStateMachine):
         target = self._target(which)
         upload = None if target is None else self.model.uploads[target]
         at = 0 if upload is None else upload.offset
-        if ends and upload is not None and upload.length is not None:
-            size = upload.length - at
+        if ends and upload is not None:
+            size = 0 if upload.length is None else upload.length - at
+            length = "end"
         body = content(200_000)[at : at + size]
         headers = {
             "Tus-Resumable": "1.0.0",
@@ -245,6 +247,7 @@ class Clients(RuleBasedStateMachine):
         return answer.status, answer.headers
 
 
+@pytest.mark.timeout(600)
 def test_server_and_model_never_disagree(world: World) -> None:
     Clients.world = world
     Clients.answered.clear()
@@ -253,6 +256,7 @@ def test_server_and_model_never_disagree(world: World) -> None:
         settings=settings(
             max_examples=EXAMPLES or EXAMPLES_ALWAYS,
             derandomize=not EXAMPLES,
+            phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
             database=None,
             stateful_step_count=STEPS,
             deadline=None,

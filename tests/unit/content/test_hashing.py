@@ -1,10 +1,14 @@
 """Names of chunks and blobs, against the published BLAKE3 and CRC-32 values."""
 
+from hashlib import md5, sha256
+
 import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mediastore.content import hashing
+from mediastore.content.digests import Digester
 from mediastore.content.hashing import BlobHasher, format_hash, name_chunk, parse_hash
 
 # From the BLAKE3 and CRC-32 specifications' test vectors.
@@ -32,6 +36,27 @@ def test_a_running_hash_is_that_of_all_bytes_so_far(pieces: list[bytes]) -> None
         so_far = b"".join(pieces[: index + 1])
         assert hasher.offset == len(so_far)
         assert hasher.digest() == blake3(so_far).digest()
+
+
+@given(st.lists(st.binary(min_size=1, max_size=5000), max_size=5), st.integers(1, 3000))
+def test_naming_chunks_takes_running_hashes_along(chunks: list[bytes], block_bytes: int) -> None:
+    """In one pass over blocks of any size, the first chunk of a blob as well as later ones."""
+    blob, body = BlobHasher(["sha-256"]), Digester(["md5"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashing, "HASH_BLOCK_BYTES", block_bytes)
+        named = [name_chunk(chunk, blob, body) for chunk in chunks]
+    whole = b"".join(chunks)
+    assert named == [name_chunk(chunk) for chunk in chunks]
+    assert (blob.offset, blob.digest()) == (len(whole), blake3(whole).digest())
+    assert blob.digests() == {"sha-256": sha256(whole).digest()}
+    assert body.digests() == {"md5": md5(whole).digest()}
+
+
+def test_the_first_chunk_of_a_blob_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file is one chunk, and its blob has the same name."""
+    blob = BlobHasher()
+    monkeypatch.setattr(hashing, "blake3", None)  # no second hasher is made
+    assert name_chunk(b"small", blob).hash == blob.digest() == blake3(b"small").digest()
 
 
 def test_a_copy_goes_its_own_way() -> None:
