@@ -51,6 +51,18 @@ def test_a_page_uploads_several_files(
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_a_page_uploads_in_parts(
+    server: Server, browser: Browser, folder: Path, dsn: str, client: str
+) -> None:
+    file, parts = write(folder, 3 * MIB, 1), 3
+    result, _ = browser.upload(server, client, [file], parallel=parts)
+    assert "error" not in result, result
+    assert_stored(server, result["urls"][file.name], file)
+    assert server.log().count('"POST"') == parts + 1
+    assert_all_comes_back(server, dsn, parts=parts)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_a_page_that_was_reloaded_resumes(
     server: Server, browser: Browser, folder: Path, dsn: str, client: str
 ) -> None:
