@@ -97,10 +97,10 @@ class Chunker:
         return chunks
 
     def _grow(self, size: int) -> None:
-        """Room for `size` bytes and, up to a chunk and what comes before the next take, for three
-        times as many again.
+        """Room for `size` bytes and, up to a chunk and what comes before the next take, for half as
+        many again: of a slow upload, that much lies outside of the memory budget.
         """
-        room = min(4 * size, self._size_max_bytes + FEED_ROOM_BYTES)
+        room = min(size + size // 2, self._size_max_bytes + FEED_ROOM_BYTES)
         grown = memoryview(bytearray(max(size, room)))
         grown[: self._end] = self._buffer[: self._end]
         self._buffer = grown

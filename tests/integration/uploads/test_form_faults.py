@@ -62,7 +62,8 @@ async def test_a_chunk_that_changes_sends_the_group_back_to_its_intent(
     await gate.reached.wait()
     assert gate.gate is not None
     changed = await sql.fetchval(
-        "UPDATE chunks SET generation = generation / 2 WHERE hash = (SELECT min(hash) FROM chunks) "
+        "UPDATE chunks SET generation = generation / 2 "
+        "WHERE hash = (SELECT hash FROM chunks ORDER BY hash LIMIT 1) "
         "RETURNING hash"
     )
     gate.gate.set()

@@ -44,12 +44,13 @@ async def test_another_version_is_refused_and_nothing_is_done(
     url = await create(service, 10)
     before = await sql.fetch("SELECT * FROM uploads")
     says = service.bearer if version is None else {**service.bearer, "Tus-Resumable": version}
-    for method, target, more in (
+    requests: list[tuple[str, str, dict[str, str]]] = [
         ("POST", "/v1/uploads", {"Upload-Length": "1"}),
-        ("HEAD", url, {}),
         ("PATCH", url, {**PATCH_TYPE, "Upload-Offset": "0"}),
-        ("DELETE", url, {}),
-    ):
+    ]
+    if version is not None:  # without one, these two are the IETF draft's (uploads/dispatch.py)
+        requests += [("HEAD", url, {}), ("DELETE", url, {})]
+    for method, target, more in requests:
         answer = await service.client.request(method, target, headers={**says, **more})
         assert (answer.status, answer.headers["Tus-Version"]) == (412, "1.0.0")
         assert "Upload-Offset" not in answer.headers
