@@ -11,7 +11,7 @@ fails takes those behind it along, and none before it.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mediastore.catalog.staging import intend_staged
@@ -24,10 +24,11 @@ from mediastore.uploads.parts import UploadParts
 class Pipeline:
     """Used by one session, or for one batch."""
 
-    def __init__(self, parts: UploadParts, upload: Callable[[], Upload], *, start: int) -> None:
-        """`upload` tells the row as of the latest commit; the first batch begins at `start`."""
+    def __init__(self, parts: UploadParts, row: Upload | None, *, start: int) -> None:
+        """The first batch begins at `start`; `row` may come later, but before it."""
+        self.row = row
+        """The upload as of its latest commit: whoever commits brings it up to date."""
         self._parts = parts
-        self._upload = upload
         self._end = start
         self._intended_end = start  # how far the rows in the catalog go
         self._statements = asyncio.Lock()  # fair: intents are written in the order of the batches
@@ -36,7 +37,9 @@ class Pipeline:
 
     @property
     def upload(self) -> Upload:
-        return self._upload()
+        if self.row is None:
+            raise RuntimeError("a batch is stored only for an upload that has a row")
+        return self.row
 
     @property
     def end(self) -> int:
@@ -58,7 +61,7 @@ class Pipeline:
 
     def start(self, batch: Batch, commit: Commit[Result]) -> "asyncio.Task[Result]":
         """Store a batch behind the ones before it. `commit` acknowledges or stages it, when it is
-        its turn, and brings `upload` up to date. A batch without chunks is its commit alone.
+        its turn, and brings `row` up to date. A batch without chunks is its commit alone.
         """
         task = asyncio.create_task(self._store(batch, self._end, self._newest, commit))
         self._newest = task
@@ -121,7 +124,7 @@ class Pipeline:
 
     async def _intend(self, batch: Batch, start: int) -> list[IntentChunk]:
         """Write an intent; what lies behind the batch is released by it."""
-        upload = self._upload()
+        upload = self.upload
         catalog, rows, expires_seconds = self._parts.catalog, batch.rows(), upload.expires_seconds
         if start == upload.offset:
             intended = await intend(catalog, upload, rows, expires_seconds=expires_seconds)

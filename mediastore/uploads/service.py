@@ -246,7 +246,7 @@ class Uploads:
         check = ContentCheck(self.parts, await self.parts.admission.policy(upload.tenant))
         try:
             await check.look(upload, (), ends=True)
-            pipeline = Pipeline(self.parts, lambda: upload, start=upload.offset)
+            pipeline = Pipeline(self.parts, upload, start=upload.offset)
             made = await store_last_batch(
                 self.parts, pipeline, Batch(()), hasher, idempotency_key=None
             )

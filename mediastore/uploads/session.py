@@ -58,12 +58,13 @@ class Session:
         self._policy = policy
         self._content = ContentCheck(parts, policy)
         self._draft = subject if isinstance(subject, UploadDraft) else None
-        self.upload = subject if isinstance(subject, Upload) else None
         self._keeps_broken = keeps_broken
         self._bounds = Bounds.of(
             subject, policy.size_max_bytes, body_max_bytes, ends_with_body=ends_with_body
         )
-        self._received = 0 if self.upload is None else self.upload.offset
+        upload = subject if isinstance(subject, Upload) else None
+        self._received = 0 if upload is None else upload.offset
+        self._pipeline = Pipeline(parts, upload, start=self._received)
         self._acknowledged = acknowledged
         self._check = BodyCheck(body_digests)
         self._staged_bytes = 0
@@ -80,8 +81,12 @@ class Session:
         )
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
-        self._pipeline = Pipeline(parts, self._open_upload, start=self._received)
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
+
+    @property
+    def upload(self) -> Upload | None:
+        """The row as of the latest commit; None while there is none."""
+        return self._pipeline.row
 
     def adopt(self, pieces: Sequence[bytes], memory: Reservation) -> None:
         """A new body begins with `pieces`, read before, held in `memory`. Raises TooLarge."""
@@ -197,15 +202,15 @@ class Session:
             self._parts, self._pipeline, batch, self._hasher, idempotency_key=key
         )
         if made is None:  # what the answer acknowledges is the row as it stands now
-            upload, whole = self._open_upload(), self._received
-            self.upload = replace(upload, offset=whole, length=whole, state="finishing")
+            upload, whole = self._pipeline.upload, self._received
+            self._pipeline.row = replace(upload, offset=whole, length=whole, state="finishing")
         return made
 
     async def _drop(self) -> None:
         await self._pipeline.abandon()
         if self.upload is not None:
             await self._parts.drop(self.upload)
-            self.upload = None
+            self._pipeline.row = None
 
     # Batches on their way
 
@@ -230,7 +235,7 @@ class Session:
     async def _be_born(self) -> None:
         if self._draft is None:
             raise RuntimeError("a session has a draft or an upload")
-        self.upload = await create_upload(
+        self._pipeline.row = await create_upload(
             self._parts.catalog, self._draft, expires_seconds=self._draft.expires_seconds
         )
         self._parts.metrics.uploads_created[self._draft.protocol].inc()
@@ -239,9 +244,9 @@ class Session:
         keep = stage_batch if self._check.pending else commit_batch
 
         async def commit(chunks: Sequence[CommitChunk]) -> None:
-            upload = self._open_upload()
+            upload = self._pipeline.upload
             offset = await keep(self._parts, upload, batch, chunks)
-            self.upload = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
+            self._pipeline.row = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
             self._memory.shrink(batch.size)
             if self._acknowledged is not None and offset > upload.offset:
                 self._acknowledged(offset)
@@ -251,14 +256,9 @@ class Session:
     async def _look_at_content(self, *, ends: bool) -> None:
         """Before the first bytes are stored: are they what was declared?"""
         if self.upload is not None:
-            self.upload = await self._content.look(self.upload, self._filling, ends=ends)
+            self._pipeline.row = await self._content.look(self.upload, self._filling, ends=ends)
         elif self._draft is not None:
             self._draft = await self._content.look(self._draft, self._filling, ends=ends)
-
-    def _open_upload(self) -> Upload:
-        if self.upload is None:
-            raise RuntimeError("a batch is stored only for an upload that has a row")
-        return self.upload
 
     async def _unstage(self, upload: Upload) -> None:
         """Give up what is staged, and what was hashed of it."""
