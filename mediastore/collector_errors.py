@@ -43,3 +43,10 @@ class RecountFailed(CollectorRefused):
 
     code = "recount_failed"
     exit_code = 35
+
+
+class BytesGone(CollectorRefused):
+    """Some of its bytes are being deleted or have been; nothing was brought back."""
+
+    code = "bytes_gone"
+    exit_code = 36
