@@ -160,8 +160,9 @@ async def chunks_total(catalog: Catalog, *, pages_max: int = SAMPLED_PAGES) -> C
     pages = await catalog.fetch_value("chunks_pages")
     percent = min(100.0, 100.0 * pages_max / pages)
     row = _one(await catalog.fetch_row("chunks_total", percent))
-    scale = 100.0 / percent
-    return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
+    exact = percent == 100.0
+    scale = 1.0 if exact or row["pages"] == 0 else pages / row["pages"]
+    return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), exact)
 
 
 async def expire_uploads(
