@@ -12,7 +12,7 @@ from uuid import UUID
 from mediastore.catalog import undeleting as purged_objects
 from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.explaining import blob_facts
-from mediastore.catalog.holds import add_hold, list_holds, remove_hold
+from mediastore.catalog.holds import add_hold, drop_hold, list_holds
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.undeleting import ManifestEntry, PurgedObject, Tombstone
 from mediastore.catalog.uploads import (
@@ -30,7 +30,7 @@ from mediastore.chunkstore.keys import chunk_key, new_generation
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.collector_errors import BytesGone
 from mediastore.content.hashing import BlobHasher, name_chunk
-from mediastore.errors import ChunkChanged, Conflict, InvariantBroken, NotFound
+from mediastore.errors import ChunkChanged, Conflict, InvariantBroken, MediastoreError, NotFound
 from mediastore.settings import DAY_SECONDS, ChunkingSettings
 from mediastore_gc.progress import Progress
 
@@ -95,7 +95,15 @@ class Undeleter:
             return
         if await purged_objects.restore_purged(self._catalog, wanted.id):
             return
-        await self._copy_back(await self._purged(wanted.id))
+        try:
+            await self._copy_back(await self._purged(wanted.id))
+        except MediastoreError as error:
+            # Another undelete may have been quicker: then it is back, whatever this one met.
+            object_ = await purged_objects.find_object(self._catalog, wanted.id)
+            if object_ is None:
+                raise
+            if object_.deleted_at is not None:
+                raise Conflict("the object was brought back and deleted again meanwhile") from error
 
     async def _purged(self, id_: UUID) -> PurgedObject:
         purged = await purged_objects.find_purged(self._catalog, id_)
@@ -121,24 +129,29 @@ class Undeleter:
 
     async def _copy_back(self, purged: PurgedObject) -> None:
         """Under a hold, so that nothing is claimed between the first look and the last byte."""
-        await add_hold(self._catalog, tenant=None, owner=None, object_=purged.id, why=WHY_HELD)
+        added = await add_hold(
+            self._catalog, tenant=None, owner=None, object_=purged.id, why=WHY_HELD
+        )
         try:
-            tombstone = await self._tombstone(purged)
-            standing = await purged_objects.tombstone_standing(self._catalog, tombstone)
-            if standing.gone:
-                raise BytesGone(
-                    f"{standing.gone} chunks of object {purged.id} are being deleted or gone"
-                )
-            # One that an earlier attempt has left.
-            await terminate_upload(self._catalog, purged.tenant, purged.id)
-            await self._upload(purged, tombstone)
+            await self._upload(purged)
             await purged_objects.forget_purged(self._catalog, purged.id)
-        finally:
-            for hold in await list_holds(self._catalog):
-                if (hold.object, hold.why) == (purged.id, WHY_HELD):
-                    await remove_hold(self._catalog, hold.id)
+        except BaseException:
+            await drop_hold(self._catalog, added.hold)
+            raise
+        # With it go those that attempts before have left: the object is back.
+        for hold in await list_holds(self._catalog):
+            if (hold.object, hold.why) == (purged.id, WHY_HELD):
+                await drop_hold(self._catalog, hold.id)
 
-    async def _upload(self, purged: PurgedObject, tombstone: Tombstone) -> None:
+    async def _upload(self, purged: PurgedObject) -> None:
+        tombstone = await self._tombstone(purged)
+        standing = await purged_objects.tombstone_standing(self._catalog, tombstone)
+        if standing.gone:
+            raise BytesGone(
+                f"{standing.gone} chunks of object {purged.id} are being deleted or gone"
+            )
+        # One that an earlier attempt has left.
+        await terminate_upload(self._catalog, purged.tenant, purged.id)
         self._progress.begin("copying", "bytes", purged.size)
         draft = UploadDraft(
             purged.id,

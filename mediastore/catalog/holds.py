@@ -59,7 +59,12 @@ async def holds_of(catalog: Catalog, tenant: str, owner: str, object_: UUID) -> 
     return [Hold(*row) for row in await catalog.fetch("holds_of", tenant, owner, object_)]
 
 
+async def drop_hold(catalog: Catalog, id_: int) -> bool:
+    """False: there is none."""
+    return await catalog.fetch_value("hold_remove", id_) is not None
+
+
 async def remove_hold(catalog: Catalog, id_: int) -> None:
     """Raises NotFound."""
-    if await catalog.fetch_value("hold_remove", id_) is None:
+    if not await drop_hold(catalog, id_):
         raise NotFound(f"there is no hold {id_}")

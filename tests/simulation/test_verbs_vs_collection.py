@@ -36,7 +36,7 @@ from tests.recount_exact import assert_references_exact
 from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
 
 SEEDS = int(os.environ.get("MEDIASTORE_SIMULATION_SEEDS", "4"))
-STEPS = 700
+STEPS = 2000
 DELAYS = CollectionDelays(
     revive_seconds=2,
     recovery_window_seconds=8,
@@ -44,7 +44,7 @@ DELAYS = CollectionDelays(
     clock_skew_max_seconds=1e9,
     unsafe=True,
 )
-BLOCKS = [noise(n, 80) for n in range(4)]
+BLOCKS = [noise(n, 80) for n in range(10)]
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Verbs:
             await self.stepper.pause()
             if not self.gone:
                 continue
-            id_ = self.stepper.choice.choice(sorted(self.gone))
+            id_ = self.stepper.choice.choice(await self.removed() or sorted(self.gone))
             try:
                 if self.stepper.choice.random() < 0.5:
                     await self.held_for_a_while(undeleter, id_)
@@ -88,11 +88,24 @@ class Verbs:
                 if error.code in ("internal", "invariant_broken"):
                     raise
 
+    async def removed(self) -> list[UUID]:
+        """More often than not, something that can come back by copying alone."""
+        if self.stepper.choice.random() < 0.3:
+            return []
+        rows = await self.stepper.call(
+            lambda: self.world.sql.fetch(
+                "SELECT p.id FROM purged_objects AS p JOIN tombstones AS t ON t.blob = p.blob"
+                " WHERE NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.hash = p.blob) ORDER BY p.id"
+            )
+        )
+        return [row["id"] for row in rows if row["id"] in self.gone]
+
     async def undelete(self, undeleter: Undeleter, id_: UUID) -> None:
         (found,) = await undeleter.look(id_)
         await undeleter.bring_back(found)
         self.made[found.stage] += 1
-        self.world.files[id_] = self.gone.pop(id_)
+        if id_ in self.gone:  # else the other operator was as quick
+            self.world.files[id_] = self.gone.pop(id_)
 
     async def held_for_a_while(self, undeleter: Undeleter, id_: UUID) -> None:
         """What is held and not claimed can be undeleted however much time has passed."""
@@ -170,7 +183,8 @@ async def verbs(
 
 
 async def test_what_an_operator_keeps_or_brings_back_stays(verbs: Verbs) -> None:
-    acting = [asyncio.create_task(verbs.user()), asyncio.create_task(verbs.operator())]
+    acting = [asyncio.create_task(verbs.user())]
+    acting += [asyncio.create_task(verbs.operator()) for _ in range(2)]
     others = [asyncio.create_task(verbs.collect()), asyncio.create_task(verbs.collect())]
     others.append(asyncio.create_task(verbs.time()))
 
@@ -185,4 +199,4 @@ async def test_what_an_operator_keeps_or_brings_back_stays(verbs: Verbs) -> None
     await verbs.world.assert_files_read_back()
     await assert_references_exact(verbs.world.sql)
     await assert_counts_exact(verbs.world.sql)
-    assert verbs.made["trash"] + verbs.made["garbage"] + verbs.made["doomed"] > 0
+    assert verbs.made["doomed"] > 0, "a simulation in which nothing is copied back shows nothing"

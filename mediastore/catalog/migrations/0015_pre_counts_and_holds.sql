@@ -396,22 +396,32 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such purged object' USING ERRCODE = 'MS001';
     END IF;
-    IF NOT blob_link_v1(v_object.blob, v_object.size) THEN
-        RETURN false;
-    END IF;
-    INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at)
-    VALUES (v_object.id, v_object.tenant, v_object.owner, v_object.name, v_object.blob, v_object.content_type,
-            v_object.size, v_object.metadata, v_object.created_at);
+    BEGIN
+        IF NOT blob_link_v1(v_object.blob, v_object.size) THEN
+            RETURN false;
+        END IF;
+        INSERT INTO objects (id, tenant, owner, name, blob, content_type, size, metadata, created_at)
+        VALUES (v_object.id, v_object.tenant, v_object.owner, v_object.name, v_object.blob, v_object.content_type,
+                v_object.size, v_object.metadata, v_object.created_at);
+    EXCEPTION WHEN unique_violation THEN
+        NULL; -- somebody else was quicker, by copying: the link above is undone with the insert
+    END;
     DELETE FROM purged_objects WHERE id = p_object;
     RETURN true;
 END $$;
 
--- A purged object that is back: its content was uploaded again under its own id.
+-- A purged object that is back: its content was uploaded again under its own id. It need not be remembered any more,
+-- unless somebody else saw to that.
 CREATE FUNCTION purged_object_is_back_v1(p_object uuid) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_purged purged_objects;
 BEGIN
-    UPDATE objects AS o SET created_at = p.created_at FROM purged_objects AS p
-    WHERE o.id = p_object AND p.id = o.id AND p.blob = o.blob;
+    SELECT * INTO v_purged FROM purged_objects WHERE id = p_object FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE objects SET created_at = v_purged.created_at WHERE id = p_object AND blob = v_purged.blob;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'object % is not back', p_object USING ERRCODE = 'MS900';
     END IF;
