@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
-FAMILIES = ("policy", "tus", "ietf", "request", "joining", "collector")  # modules mediastore/…_errors.py
+# Modules mediastore/…_errors.py.
+FAMILIES = ("policy", "tus", "ietf", "request", "joining", "collector")
 
 
 class MediastoreError(Exception):

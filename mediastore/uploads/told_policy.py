@@ -1,5 +1,7 @@
 """What a client is told of its limits before it uploads: its tenant's, where it says who it is."""
 
+from contextlib import suppress
+
 from aiohttp import web
 
 from mediastore.app_keys import AUTHENTICATOR, SETTINGS
@@ -12,8 +14,6 @@ async def told_policy(request: web.Request) -> UploadPolicy:
     """OPTIONS needs no key: without one, or with one that is not valid, the service's settings."""
     own = TenantPolicy()
     if "Authorization" in request.headers:
-        try:
+        with suppress(Unauthorized):
             own = (await request.app[AUTHENTICATOR].tenant(request)).policy
-        except Unauthorized:
-            pass
     return effective_policy(own, request.app[SETTINGS].uploads)

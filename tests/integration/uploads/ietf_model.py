@@ -1,5 +1,5 @@
-"""A small model of the IETF draft as this server speaks it, in each interop version and without one;
-tus requests may come to the same uploads.
+"""A small model of the IETF draft as this server speaks it, in each interop version and without
+one; tus requests may come to the same uploads.
 """
 
 from base64 import b64decode, b64encode

@@ -1,5 +1,5 @@
-"""Random requests of several clients through two replicas, beside a model of the protocol: each answer
-is compared with the model's, finished content byte for byte.
+"""Random requests of several clients through two replicas, beside a model of the protocol: each
+answer is compared with the model's, finished content byte for byte.
 
 `TusClients` speaks tus. A machine for another protocol inherits its rules, so that both meet on the
 same uploads.
@@ -271,7 +271,7 @@ def never_disagree(
     *,
     examples: int = EXAMPLES_ALWAYS,
 ) -> None:
-    """Run it. Every answer in `seen` must have come: a test in which little happens shows little."""
+    """Run it. A test in which little happens shows little: all answers in `seen` must have come."""
     machine.world = world
     machine.answered = Counter()
     machine.digests_known = set()

@@ -1,4 +1,4 @@
-"""IETF draft: content that this service cuts short, because it comes too slowly or the process stops.
+"""IETF draft: content that this service cuts short: it comes too slowly, or the process stops.
 
 The draft has clients resume after a connection that broke, and not after a 4xx.
 """
@@ -52,9 +52,7 @@ async def gone_on(service: Service, client: IetfClient, url: str) -> None:
 
 
 @pytest.mark.parametrize("version", [3, 6, 8, None])
-async def test_a_slow_append_is_broken_off_and_goes_on(
-    start: Starter, version: int | None
-) -> None:
+async def test_a_slow_append_is_broken_off_and_goes_on(start: Starter, version: int | None) -> None:
     service = await start(http=IDLE)
     client = client_of(service, version)
     url = await created(client)

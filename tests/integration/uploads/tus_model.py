@@ -14,8 +14,8 @@ UNKNOWN = "/v1/uploads/00000000-0000-0000-0000-000000000007"
 
 @dataclass(frozen=True)
 class Request:
-    """One request; `target` names an upload of the model, None the creation URL. `chunked`: only its
-    end tells how long the body is.
+    """One request; `target` names an upload of the model, None the creation URL. `chunked`: only
+    the body's end tells how long it is.
     """
 
     method: str
