@@ -19,8 +19,9 @@ from mediastore.errors import ChunkStoreUnavailable, MediastoreError
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.logs import configure_logs
 from mediastore_gc import rendering
+from mediastore_gc.audit_commands import add_audit_commands
 from mediastore_gc.collector import RunCounts
-from mediastore_gc.reconcile import reconcile
+from mediastore_gc.doctor import require_fit_bucket
 from mediastore_gc.room import Room, open_room
 from mediastore_gc.running import run_repeatedly, run_until_done
 from mediastore_gc.safety import CollectionDelays
@@ -167,6 +168,7 @@ def run_command(
         if not delete:
             await _show_plan(room, delays, as_json=as_json)
             return
+        await require_fit_bucket(room.settings, SystemClock())
         metrics = CollectionMetrics(room.registry)
         if metrics_port is not None:
             start_http_server(metrics_port, addr="127.0.0.1", registry=room.registry)
@@ -202,31 +204,7 @@ def resume_command(context: typer.Context, config: Config = None) -> None:
     print("resumed")
 
 
-@app.command("reconcile")
-def reconcile_command(
-    context: typer.Context,
-    config: Config = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """After a restore of the database: check every chunk row against the store."""
-
-    async def work(room: Room) -> None:
-        found = await reconcile(room.catalog, room.store, apply=apply)
-        size = rendering.human_bytes(found.missing_bytes)
-        lines = [
-            f"{found.checked:,} chunks checked; {found.missing:,} missing or cut short ({size})."
-        ]
-        lines.append(
-            "A new incarnation has begun; collectors may run."
-            if apply
-            else "Nothing was changed; add --apply to mark these and begin a new incarnation."
-        )
-        _show(rendering.as_json(found), lines, as_json)
-
-    _in_room(_settings(context, config), work)
+add_audit_commands(app)
 
 
 def main() -> None:

@@ -187,11 +187,7 @@ class Collector:
         return not self._stop.is_set() and plan.stages["doomed_unrecounted"].count > 0
 
     async def _delete(self, plan: Plan, run: int | None) -> int:
-        if self.counts.deleted_bytes > plan.allowed_bytes:
-            raise CollectorRefused(
-                f"{self.counts.deleted_bytes} bytes were deleted, {plan.allowed_bytes} were "
-                "allowed; more has become due meanwhile. Run again to look at it"
-            )
+        await self._check_share(plan)
         done = await delete_batch(
             self._catalog,
             self._store,
@@ -210,6 +206,18 @@ class Collector:
             await collection.record_progress(self._catalog, run, asdict(self.counts))
         # A store that refuses a whole batch is left alone until the next run.
         return 0 if done.claimed and not done.deleted else done.claimed + done.kept
+
+    async def _check_share(self, plan: Plan) -> None:
+        """Each collector plans its own share; the limit is for what all of them have deleted. Every
+        one records its batch before the next, so a batch each is the most that goes past it.
+        """
+        _, deleted = await collection.reclaimed_since(self._catalog, DAY_SECONDS)
+        if deleted > plan.allowed_a_day_bytes:
+            raise CollectorRefused(
+                f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
+                "allowed; more has become due since the plan, or other collectors delete as well. "
+                "Run again to look at it"
+            )
 
     async def _sweep(self) -> int:
         swept = await collection.sweep(

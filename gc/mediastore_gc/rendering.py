@@ -42,6 +42,8 @@ def as_json(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
     return value
 
 

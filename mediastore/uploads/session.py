@@ -246,7 +246,9 @@ class Session:
         async def commit(chunks: Sequence[CommitChunk]) -> None:
             upload = self._pipeline.upload
             offset = await keep(self._parts, upload, batch, chunks)
-            self._pipeline.row = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
+            self._pipeline.row = upload.with_batch(
+                offset, len(batch.chunks), self._parts.clock.now()
+            )
             self._memory.shrink(batch.size)
             if self._acknowledged is not None and offset > upload.offset:
                 self._acknowledged(offset)

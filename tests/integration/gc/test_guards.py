@@ -6,9 +6,10 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from mediastore_gc.audit_progress import Progress
 from mediastore_gc.collector import Collector
 from mediastore_gc.marker import Marker, checked_marker, raise_marker, read_marker
-from mediastore_gc.reconcile import reconcile
+from mediastore_gc.reconcile import Reconciled, reconcile
 
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
@@ -38,6 +39,13 @@ async def due(world: World, collector: MakeCollector) -> list[str]:
 def faulty(world: World) -> FaultyStore:
     assert isinstance(world.store, FaultyStore)
     return world.store
+
+
+async def settled(world: World, *, apply: bool) -> Reconciled:
+    progress = Progress(world.clock)
+    return await reconcile(
+        world.catalog, world.store, apply=apply, stop=asyncio.Event(), progress=progress
+    )
 
 
 async def set_marker(world: World, incarnation: object, counter: object) -> None:
@@ -288,13 +296,13 @@ async def test_reconcile_marks_what_is_missing_and_lets_collectors_work_again(
     key = next(key for key in await world.keys() if lost.hex() in key)
     await world.store.delete_many([key])
     await set_marker(world, await incarnation(world), 7)
-    found = await reconcile(world.catalog, world.store, apply=False)
+    found = await settled(world, apply=False)
     assert (found.checked, found.missing) == (2, 1)
     assert await world.sql.fetchval("SELECT count(*) FROM chunks WHERE damaged_at IS NOT NULL") == 0
     with pytest.raises(DatabaseRestored):
         await collector().plan()
 
-    await reconcile(world.catalog, world.store, apply=True)
+    await settled(world, apply=True)
     assert await world.sql.fetch("SELECT hash FROM chunks WHERE damaged_at IS NOT NULL") == [
         (lost,)
     ]
@@ -309,7 +317,7 @@ async def test_a_collector_of_the_old_incarnation_stops_behind_its_batch(
 ) -> None:
     old: Collector = collector()
     plan = await old.plan()
-    await reconcile(world.catalog, world.store, apply=True)
+    await settled(world, apply=True)
     with pytest.raises(DatabaseRestored):
         await old.execute(plan)
     assert sorted(await world.keys()) == due
