@@ -74,14 +74,15 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
         self._cutter = Cutter(
             parts.settings.chunking,
+            self._memory.spare,
             self._hasher if self._hasher.offset == self._received else None,
             self._check.digester if body_digests else None,
         )
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     @property
     def upload(self) -> Upload | None:
