@@ -19,7 +19,7 @@ from mediastore.catalog.recount import last_recount
 from mediastore.chunkstore.bucket import BucketRules, bucket_rules
 from mediastore.chunkstore.keys import DOCUMENT_PREFIX
 from mediastore.chunkstore.pages import pages_of
-from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
+from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed, Entry
 from mediastore.clock import Clock
 from mediastore.collector_errors import UnfitStore
 from mediastore.errors import MediastoreError
@@ -164,7 +164,7 @@ async def _conditional_puts(store: ChunkStore) -> str:
 
 async def _listing(store: ChunkStore) -> str:
     async with aclosing(pages_of(store, prefix="", after="")) as pages:
-        first = await anext(pages, [])
+        first: list[Entry] = await anext(pages, [])
     keys = [entry.key for entry in first]
     if any(key <= before for before, key in pairwise(keys)):
         raise UnfitStore("the store's listing is not in order")
