@@ -49,6 +49,7 @@ async def give_back_after_bursts(
         await clock.sleep(LOOK_EVERY_SECONDS)
         used_bytes = idle_bytes + memory.in_use_bytes + cache_max_bytes
         if resident_bytes() - used_bytes > UNUSED_MAX_BYTES:
+            memory.spare.clear()
             await asyncio.to_thread(give_back)
 
 

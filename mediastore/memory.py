@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mediastore.buffers import SpareBuffers
 from mediastore.errors import Overloaded
 
 
@@ -26,10 +27,11 @@ class _Waiter:
 
 
 class MemoryBudget:
-    """Counts bytes; it allocates nothing itself."""
+    """Counts bytes; it allocates nothing itself. `spare`: buffers for those who may hold some."""
 
     def __init__(self, limit_bytes: int, *, reads_share: float = 0) -> None:
         """`reads_share` of it is never given to bodies."""
+        self.spare = SpareBuffers()
         self.limit_bytes = limit_bytes
         self.bodies_limit_bytes = limit_bytes - int(limit_bytes * reads_share)
         self.in_use_bytes = 0
@@ -138,6 +140,10 @@ class Reservation:
     @property
     def starved(self) -> bool:
         return self._budget.starved
+
+    @property
+    def spare(self) -> SpareBuffers:
+        return self._budget.spare
 
     @contextmanager
     def sheddable(self, let_go: Callable[[], None]) -> Iterator[None]:

@@ -12,6 +12,8 @@ from typing import Final
 
 from pyfastcdc import FastCDC
 
+from mediastore.buffers import SpareBuffers
+
 # pyfastcdc's default gear table, that of the FastCDC authors' and of fastcdc-rs. A seed of our own
 # would hide cut points from whoever guesses at content by chunk sizes, but sizes are not shown to
 # anyone, and another seed would share nothing with what is stored already.
@@ -21,9 +23,12 @@ SEED: Final = 0
 # the default sizes versions of files share slightly more (docs/decisions/0002-chunk-size.md).
 NORMALIZATION: Final = 2
 
-# Kept free behind a whole chunk, so that what a socket gives at once does not make the buffer grow.
+# Kept free behind a whole chunk, so that what a socket gives at once does not need a larger buffer.
 FEED_ROOM_BYTES: Final = 256 * 1024
-_NO_BUFFER: Final = memoryview(bytearray())
+# Shorter pieces are put together as they come: an object for each would outweigh its bytes.
+KEPT_PIECE_MIN_BYTES: Final = 4 * 1024
+Piece = bytes | bytearray | memoryview
+_NO_BUFFER: Final = memoryview(b"")
 
 
 def require_compiled(implementation: type) -> None:
@@ -41,17 +46,26 @@ require_compiled(FastCDC)
 class Chunker:
     """Cuts one upload's bytes; used by one task or thread at a time.
 
-    Scanning releases the GIL and reads each byte about once (a chunk's first `size_min_bytes` not
-    at all). Each byte is copied into the buffer and once out of it into its chunk, and what is left
-    behind the last cut, less than `size_max_bytes`, is moved to the front. The buffer only grows,
-    in a few steps, and lasts until a flush: new memory for every chunk cost more than all the rest
-    of cutting. It holds less than `size_max_bytes` after a take().
+    Content of up to `size_min_bytes` is one chunk without a scan: its pieces are kept as they came,
+    and a single one is handed out as it is. Longer content is copied into a buffer and once out of
+    it into its chunks; what is left behind the last cut, less than `size_max_bytes`, is moved to
+    the front. Scanning releases the GIL and reads each byte about once (a chunk's first
+    `size_min_bytes` not at all).
+
+    The buffer is one of `spare`, from the first byte past the min to the next flush. It holds less
+    than `size_max_bytes` after a take().
 
     `size_average_bytes` is FastCDC's normal point, where the cut condition turns easier. The mean
     comes out a little above it on content without repetitions (docs/performance.md).
     """
 
-    def __init__(self, size_min_bytes: int, size_average_bytes: int, size_max_bytes: int) -> None:
+    def __init__(
+        self,
+        size_min_bytes: int,
+        size_average_bytes: int,
+        size_max_bytes: int,
+        spare: SpareBuffers | None = None,
+    ) -> None:
         """Raises ValueError unless min < average < max, within what pyfastcdc takes:
         64 to 1 MiB, 256 to 4 MiB, 1024 to 16 MiB.
         """
@@ -67,6 +81,9 @@ class Chunker:
             normalized_chunking=NORMALIZATION,
             seed=SEED,
         )
+        self._spare = spare or SpareBuffers()
+        # All there is, while that is no more than a min.
+        self._short: list[Piece] = []
         self._buffer = _NO_BUFFER
         self._end = 0
 
@@ -75,12 +92,15 @@ class Chunker:
         """Bytes fed and not yet handed out."""
         return self._end
 
-    def feed(self, piece: bytes | bytearray | memoryview) -> None:
-        """Append a copy of `piece`; the caller bounds what it feeds before it takes."""
+    def feed(self, piece: Piece) -> None:
+        """Append `piece`; the caller bounds what it feeds before it takes."""
         end = self._end + len(piece)
-        if end > len(self._buffer):
-            self._grow(end)
-        self._buffer[self._end : end] = piece
+        if not self._buffer and end <= self._size_min_bytes:
+            self._keep(piece)
+        else:
+            if end > len(self._buffer):
+                self._make_room(end)
+            self._buffer[self._end : end] = piece
         self._end = end
 
     def take(self) -> list[bytes]:
@@ -89,21 +109,33 @@ class Chunker:
 
     def flush(self) -> list[bytes]:
         """Everything that remains, cut, the last chunk as short as it happens to be."""
-        if 0 < self._end <= self._size_min_bytes:
-            chunks = [bytes(self._buffer[: self._end])]
-        else:
+        if self._end > self._size_min_bytes:
             chunks = self._cut(1)
-        self._buffer, self._end = _NO_BUFFER, 0
+        elif self._end:
+            chunks = [b"".join(self._short or [self._buffer[: self._end]])]
+        else:
+            chunks = []
+        if self._buffer:
+            self._spare.give(self._buffer)
+        self._short, self._buffer, self._end = [], _NO_BUFFER, 0
         return chunks
 
-    def _grow(self, size: int) -> None:
-        """Room for `size` bytes and, up to a chunk and what comes before the next take, for half as
-        many again: of a slow upload, that much lies outside of the memory budget.
-        """
-        room = min(size + size // 2, self._size_max_bytes + FEED_ROOM_BYTES)
-        grown = memoryview(bytearray(max(size, room)))
-        grown[: self._end] = self._buffer[: self._end]
-        self._buffer = grown
+    def _keep(self, piece: Piece) -> None:
+        if len(piece) >= KEPT_PIECE_MIN_BYTES:
+            self._short.append(bytes(piece))
+        elif self._short and isinstance(self._short[-1], bytearray):
+            self._short[-1] += piece
+        else:
+            self._short.append(bytearray(piece))
+
+    def _make_room(self, size: int) -> None:
+        """A buffer for `size` bytes and more, with everything so far in it."""
+        buffer = self._spare.take(max(size, self._size_max_bytes) + FEED_ROOM_BYTES)
+        end = 0
+        for piece in self._short or [self._buffer[: self._end]]:
+            buffer[end : end + len(piece)] = piece
+            end += len(piece)
+        self._short, self._buffer = [], buffer
 
     def _cut(self, lookahead_bytes: int) -> list[bytes]:
         """Cut while at least `lookahead_bytes` are left."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mediastore.buffers import SpareBuffers
 from mediastore.content.chunker import Chunker
 from mediastore.content.digests import Digester
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk
@@ -33,11 +34,12 @@ class Cutter:
     def __init__(
         self,
         chunking: ChunkingSettings,
+        spare: SpareBuffers,
         blob: BlobHasher | None = None,
         body: Digester | None = None,
     ) -> None:
         self._chunker = Chunker(
-            chunking.size_min_bytes, chunking.size_average_bytes, chunking.size_max_bytes
+            chunking.size_min_bytes, chunking.size_average_bytes, chunking.size_max_bytes, spare
         )
         self._size_max_bytes = chunking.size_max_bytes
         self._blob = blob

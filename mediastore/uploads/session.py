@@ -74,14 +74,15 @@ class Session:
             else parts.hashes.take(subject)
         )
         self._hasher_before = self._hasher.copy() if body_digests else None
+        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
         self._cutter = Cutter(
             parts.settings.chunking,
+            self._memory.spare,
             self._hasher if self._hasher.offset == self._received else None,
             self._check.digester if body_digests else None,
         )
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
-        self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
 
     @property
     def upload(self) -> Upload | None:
@@ -246,7 +247,9 @@ class Session:
         async def commit(chunks: Sequence[CommitChunk]) -> None:
             upload = self._pipeline.upload
             offset = await keep(self._parts, upload, batch, chunks)
-            self._pipeline.row = upload.with_batch(offset, len(batch.chunks), self._parts.clock.now())
+            self._pipeline.row = upload.with_batch(
+                offset, len(batch.chunks), self._parts.clock.now()
+            )
             self._memory.shrink(batch.size)
             if self._acknowledged is not None and offset > upload.offset:
                 self._acknowledged(offset)

@@ -6,7 +6,7 @@ uploads long, and none of it in the memory budget.
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from io import BytesIO
 
 import pytest
@@ -16,6 +16,7 @@ from mediastore.uploads.session import Session
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, patch
 
+Waiter = Callable[[], Awaitable[None]]
 BATCHES = {"batch_max_bytes": 64 * 1024, "batches_at_once_max": 2}
 
 
@@ -25,47 +26,46 @@ async def service(start: Starter) -> Service:
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def nothing_left() -> Iterator[Waiter]:
+    """Python's collector is off; to be called when the request is over."""
     gc.collect()
     gc.disable()
-    yield
+    before = held()  # other tests' last requests, say
+
+    async def wait() -> None:
+        async with asyncio.timeout(10):  # an answer is read before its handler has returned
+            await until(lambda: held() <= before)
+
+    yield wait
     gc.enable()
 
 
-def left_over() -> list[str]:
-    return [type(one).__name__ for one in gc.get_objects() if isinstance(one, Session | NamedChunk)]
+def held() -> set[int]:
+    return {id(one) for one in gc.get_objects() if isinstance(one, Session | NamedChunk)}
 
 
-async def assert_nothing_is_left() -> None:
-    async with asyncio.timeout(10):  # an answer is read before its handler has returned
-        await until(lambda: not left_over())
-
-
-@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("size", [1_000, 300_000])
-async def test_an_upload_in_one_request(service: Service, size: int) -> None:
+async def test_an_upload_in_one_request(service: Service, nothing_left: Waiter, size: int) -> None:
     answer = await service.client.post(
         "/v1/uploads",
         data=BytesIO(content(size)),
         headers={**service.tus, **PATCH_TYPE, "Upload-Length": str(size)},
     )
     assert answer.status == 201
-    await assert_nothing_is_left()
+    await nothing_left()
 
 
-@pytest.mark.usefixtures("no_collector")
-async def test_an_upload_in_parts(service: Service) -> None:
+async def test_an_upload_in_parts(service: Service, nothing_left: Waiter) -> None:
     data = content(300_000)
     url = await create(service, len(data))
     for offset in (0, 100_000, 200_000):
         status, _ = await patch(service, url, offset, data[offset : offset + 100_000])
         assert status == 204
-    await assert_nothing_is_left()
+    await nothing_left()
 
 
-@pytest.mark.usefixtures("no_collector")
-async def test_a_body_that_is_refused(service: Service) -> None:
+async def test_a_body_that_is_refused(service: Service, nothing_left: Waiter) -> None:
     url = await create(service, 1_000)
     status, _ = await patch(service, url, 0, content(300_000))
     assert status == 413
-    await assert_nothing_is_left()
+    await nothing_left()
