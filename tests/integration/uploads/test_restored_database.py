@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiohttp import FormData
 from blake3 import blake3
 
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
@@ -82,7 +83,10 @@ async def test_small_files_of_a_form_are_stored_again(
         await upload(service, content)
     await restore(service, connection)
     await lose_chunks(service)
-    answer = await service.client.post("/v1/objects", data=files, headers=service.bearer)
+    form = FormData()
+    for name, content in files.items():
+        form.add_field(name, content, filename=name)
+    answer = await service.client.post("/v1/objects", data=form, headers=service.bearer)
     assert answer.status in (201, 207), await answer.text()
     for content in files.values():
         assert await stored(service, connection, blake3(content).digest()) == content
