@@ -13,8 +13,10 @@ from bench.processes import end_on_sigterm
 from bench.report import write_section
 from bench.uploads.measure import LOADS, Cell, Load, again, rounds
 from bench.uploads.section import Measured, section
-from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, world
+from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, tusd_bare, world
 from mediastore.settings import KIB, MIB
+
+PEERS = (tusd, tusd_bare, tus_node)
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only, do not write the section")
     options = parser.parse_args()
     end_on_sigterm()
-    loads = LOADS
+    loads: Sequence[Load] = LOADS
     if options.size_max_kib is not None:
         loads = [load for load in LOADS if load.size <= options.size_max_kib * KIB]
     with world() as made:
@@ -42,7 +44,7 @@ def _measure(made: World, latency_ms: int, loads: Sequence[Load], count: int) ->
     with ExitStack() as stack:
         url = stack.enter_context(made.store_url(latency_ms))
         ours = stack.enter_context(mediastore(made.folder, url, made.postgres))
-        theirs = [stack.enter_context(start(made.folder, url)) for start in (tusd, tus_node)]
+        theirs = [stack.enter_context(start(made.folder, url)) for start in PEERS]
         cells: list[Cell] = []
         for requests in (1, 2):
             cells += rounds([ours, *theirs], loads, requests, count=count)
