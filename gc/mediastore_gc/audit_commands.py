@@ -4,10 +4,7 @@ A report is printed whole, then the outcome becomes the exit code: 0 nothing was
 was, 41 stopped before the end (SIGTERM or Ctrl-C let the page under way finish).
 """
 
-import asyncio
-import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +21,16 @@ from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import SystemClock
 from mediastore.collector_errors import AuditFindings, AuditStopped
 from mediastore.errors import BadSettings
-from mediastore.settings import Settings, load_settings
-from mediastore.telemetry.logs import configure_logs
+from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
-from mediastore_gc.audit_progress import Progress
+from mediastore_gc.audit_terminal import (
+    Config,
+    Json,
+    chosen_settings,
+    in_room,
+    progress_on_terminal,
+    show,
+)
 from mediastore_gc.doctor import Health, examine
 from mediastore_gc.dooming import OrphanDoom
 from mediastore_gc.inventory import Inventory
@@ -35,14 +38,10 @@ from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge
 from mediastore_gc.reconcile import reconcile
 from mediastore_gc.rendering import as_json as json_of
-from mediastore_gc.room import Room, open_room
+from mediastore_gc.room import Room
 from mediastore_gc.scrub import Scrub, ScrubOrder
 from mediastore_gc.verify import Verify
 
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Settings file (TOML).")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Prefix = Annotated[
     str, typer.Option(metavar="HEX", help="Only hashes that begin so: 256 runs of two digits.")
 ]
@@ -92,17 +91,17 @@ def verify_command(
             range_,
             repair=repair,
             stop=room.stop,
-            progress=_progress(),
+            progress=progress_on_terminal(),
             listed=listed,
         )
         found = await verify.run(resume)
-        _show(found, lines_of.verified_lines(found, repaired=repair), as_json)
+        show(found, lines_of.verified_lines(found, repaired=repair), as_json)
         if found.resume is not None:
             raise AuditStopped(f"stopped; go on with --resume {found.resume}")
         if found.findings.unmended:
             raise AuditFindings(f"{found.findings.unmended} things are not as they must be")
 
-    _in_room(_settings(context, config), work)
+    in_room(chosen_settings(context, config), work)
 
 
 def orphans_command(
@@ -124,13 +123,13 @@ def orphans_command(
     Exit codes: 0 no row lacks its key, 40 some do, 41 stopped before the end.
     """
     given = {} if delete_share_max is None else {"delete_share_max": delete_share_max}
-    settings = _settings(context, config, **({"collection": given} if given else {}))
+    settings = chosen_settings(context, config, **({"collection": given} if given else {}))
     range_ = HashRange(prefix)
     start = CopyName.before(range_) if after is None else _copy_of(after)
 
     async def work(room: Room) -> None:
         doom = OrphanDoom(room.catalog, room.store, settings.collection, SystemClock())
-        progress = _progress()
+        progress = progress_on_terminal()
         progress.begin("orphans", 0)
         merge = KeyMerge(
             room.catalog,
@@ -142,13 +141,13 @@ def orphans_command(
         )
         found = await merge.run(_listed(room, range_, inventory)(start), start)
         report = {**json_of(found), "doomed": doom.keys, "doomed_bytes": doom.bytes}
-        _show(report, lines_of.orphans_lines(found, doom.keys, dry_run=not delete), as_json)
+        show(report, lines_of.orphans_lines(found, doom.keys, dry_run=not delete), as_json)
         if found.stopped_behind is not None:
             raise AuditStopped(f"stopped; go on with --after {found.stopped_behind.key}")
         if found.missing:
             raise AuditFindings(f"{found.missing} rows have no bytes; 'verify --repair' marks them")
 
-    _in_room(settings, work)
+    in_room(settings, work)
 
 
 def scrub_command(
@@ -184,7 +183,7 @@ def scrub_command(
     )
 
     async def work(room: Room) -> None:
-        progress = _progress()
+        progress = progress_on_terminal()
         progress.begin("scrub, bytes", 0)
         async with _second_store(heal_from) as second:
             scrub = Scrub(
@@ -197,14 +196,14 @@ def scrub_command(
                 progress=progress,
             )
             found = await scrub.run(order)
-        _show(found, lines_of.scrubbed_lines(found, dry_run=dry_run), as_json)
+        show(found, lines_of.scrubbed_lines(found, dry_run=dry_run), as_json)
         if found.bad > len(found.healed):
             raise AuditFindings(f"{found.bad - len(found.healed)} chunks are bad")
         if found.resume is not None:
             option = "--since" if since else "--after"
             raise AuditStopped(f"stopped; go on with {option} {found.resume}")
 
-    _in_room(_settings(context, config), work)
+    in_room(chosen_settings(context, config), work)
 
 
 def reconcile_command(
@@ -222,13 +221,13 @@ def reconcile_command(
 
     async def work(room: Room) -> None:
         found = await reconcile(
-            room.catalog, room.store, apply=apply, stop=room.stop, progress=_progress()
+            room.catalog, room.store, apply=apply, stop=room.stop, progress=progress_on_terminal()
         )
-        _show(found, lines_of.reconciled_lines(found), as_json)
+        show(found, lines_of.reconciled_lines(found), as_json)
         if found.missing:
             raise AuditFindings(f"{found.missing} chunks are missing or cut short")
 
-    _in_room(_settings(context, config), work)
+    in_room(chosen_settings(context, config), work)
 
 
 def doctor_command(context: typer.Context, config: Config = None, as_json: Json = False) -> None:
@@ -239,14 +238,12 @@ def doctor_command(context: typer.Context, config: Config = None, as_json: Json 
 
     async def work(room: Room) -> None:
         found = await examine(room.catalog, room.store, room.settings, SystemClock())
-        _show(
-            found, (f"{item.health.value:<8} {item.name}: {item.says}" for item in found), as_json
-        )
+        show(found, (f"{item.health.value:<8} {item.name}: {item.says}" for item in found), as_json)
         bad = [item.name for item in found if item.health is Health.BAD]
         if bad:
             raise AuditFindings(f"not fit: {', '.join(bad)}")
 
-    _in_room(_settings(context, config), work)
+    in_room(chosen_settings(context, config), work)
 
 
 def _listed(
@@ -277,37 +274,3 @@ def _copy_of(key: str) -> CopyName:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
-
-
-def _progress() -> Progress:
-    """Told on a terminal alone."""
-    if not sys.stderr.isatty():
-        return Progress(SystemClock())
-    return Progress(
-        SystemClock(), lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-    )
-
-
-def _show(value: object, lines: Iterable[str], as_json: bool) -> None:
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    if as_json:
-        print(json.dumps(json_of(value)))
-        return
-    for line in lines:
-        print(line)
-
-
-def _settings(context: typer.Context, config: Path | None, **overrides: Any) -> Settings:
-    """Settings from the command's own --config, else from the one before the command."""
-    settings = load_settings(config if config is not None else context.obj, **overrides)
-    configure_logs(settings.log)
-    return settings
-
-
-def _in_room(settings: Settings, work: Callable[[Room], Awaitable[None]]) -> None:
-    async def opened() -> None:
-        async with open_room(settings) as room:
-            await work(room)
-
-    asyncio.run(opened())
