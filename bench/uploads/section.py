@@ -50,6 +50,7 @@ _CONDITIONS = (
     "processes; what is to be reached is for the process."
 )
 _SMALL_MAX_BYTES = MIB
+TARGETS = {TUSD: ("1.7×", "2.5×"), TUS_NODE: ("3×", "4×")}  # of small uploads, near and far
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,15 @@ def _by_load(found: Measured, requests: int) -> dict[Load, dict[str, Reading]]:
 def _rates(load: Load, readings: dict[str, Reading], latency_ms: int) -> list[str]:
     rate = {name: reading.uploads_per_second for name, reading in readings.items()}
     row = [_load(load), number(rate[OURS])]
-    for name in (TUSD, TUS_NODE):
-        target = _target(load, name, latency_ms)
-        row += [number(rate[name]), f"{rate[OURS] / rate[name]:.2f}×", target]
-    return [*row, number(rate[TUSD_BARE]), f"{rate[OURS] / rate[TUSD_BARE]:.2f}×"]
+    for name in (TUSD, TUS_NODE, TUSD_BARE):
+        row += _beside(rate[OURS], rate.get(name))
+        if name in TARGETS:
+            row.append(_target(load, name, latency_ms))
+    return row
+
+
+def _beside(ours: float, theirs: float | None) -> list[str]:
+    return ["–", "–"] if theirs is None else [number(theirs), f"{ours / theirs:.2f}×"]
 
 
 def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
@@ -114,10 +120,13 @@ def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
         number(readings[TUSD].cpu_ms),
         f"{ours.cpu_ms / readings[TUSD].cpu_ms:.2f}×",
         "≤ 0.7×" if load.size <= _SMALL_MAX_BYTES else "≤ 1.2×",
-        number(readings[TUSD_BARE].cpu_ms),
-        number(readings[TUS_NODE].cpu_ms),
+        *(_cpu_of(readings.get(name)) for name in (TUSD_BARE, TUS_NODE)),
         number(ours.database_cpu_ms),
     ]
+
+
+def _cpu_of(reading: Reading | None) -> str:
+    return "–" if reading is None else number(reading.cpu_ms)
 
 
 def _again_rows(found: Measured) -> list[list[str]]:
@@ -134,7 +143,7 @@ def _again_rows(found: Measured) -> list[list[str]]:
 def _target(load: Load, server: str, latency_ms: int) -> str:
     if load.size > _SMALL_MAX_BYTES:
         return "1.2×" if latency_ms else "–"
-    near, far = {TUSD: ("1.7×", "2.5×"), TUS_NODE: ("3×", "4×")}[server]
+    near, far = TARGETS[server]
     return far if latency_ms else near
 
 

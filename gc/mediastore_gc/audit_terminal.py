@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mediastore.clock import SystemClock
-from mediastore.settings import Settings
+from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.logs import configure_logs
 from mediastore_gc.audit_progress import Progress
 from mediastore_gc.rendering import as_json as json_of

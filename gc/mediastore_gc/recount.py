@@ -82,12 +82,14 @@ class Recount:
         await self._check_counts(start, expectation)
         finished = await references.finish_recount(
             self._catalog,
-            start.id,
+            start,
             references_read=self._references_read,
             manifests_read=self._manifests_read,
         )
         if not finished:
-            raise RecountFailed("the pass's own row is gone, or the incarnation has changed")
+            raise RecountFailed(
+                "the pass's own row is gone, or the incarnation or the server has changed"
+            )
         return RecountReport(
             start.id,
             self._references_read,

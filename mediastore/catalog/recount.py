@@ -26,10 +26,13 @@ PREFETCHED_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class RecountStart:
-    """A pass that has been recorded, and is not finished."""
+    """A pass that has been recorded, and is not finished. All of it reads one server, the one that
+    started at `server_started_at`.
+    """
 
     id: int
     started_at: datetime
+    server_started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,15 @@ async def keep(catalog: Catalog, recount: int, hashes: Sequence[bytes]) -> int:
 
 
 async def finish_recount(
-    catalog: Catalog, recount: int, *, references_read: int, manifests_read: int
+    catalog: Catalog, start: RecountStart, *, references_read: int, manifests_read: int
 ) -> bool:
     """Record that the pass is complete.
 
-    False: it is not there any more, or not of this incarnation.
+    False: it is not there any more, not of this incarnation, or the server is another one.
     """
-    row = await catalog.fetch_value("recount_finish", recount, references_read, manifests_read)
+    row = await catalog.fetch_value(
+        "recount_finish", start.id, references_read, manifests_read, start.server_started_at
+    )
     return row is not None
 
 

@@ -28,9 +28,6 @@ WHERE c.relname = ANY ($1::text[]) AND c.relnamespace = current_schema()::regnam
 -- name: audit_chunks
 SELECT hash, generation, refs, stored FROM chunks WHERE hash >= $1 AND hash <= $2;
 
--- name: audit_chunks_count
-SELECT count(*) FROM chunks WHERE hash >= $1 AND hash <= $2;
-
 -- name: audit_upload_chunks
 SELECT hash FROM upload_chunks WHERE hash >= $1 AND hash <= $2;
 

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -12,6 +15,7 @@ from mediastore_gc.collector import Collector, RunCounts
 
 from mediastore.catalog import recount as references
 from mediastore.catalog.collection import purge_trash, remove_garbage
+from mediastore.catalog.pool import Catalog
 from mediastore.collector_errors import DatabaseRestored, RecountFailed
 from mediastore.errors import InvariantBroken
 from tests.collection_world import DAY, World, leave_upload, noise
@@ -289,6 +293,30 @@ async def test_a_page_that_is_lost_is_noticed(
     await leave_upload(world, [noise("b")])
     with pytest.raises(RecountFailed, match="manifests"):
         await run(collector())
+
+
+async def test_a_pass_that_began_on_another_server_clears_nothing(
+    world: World, collector: MakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover may lose a commit that moved a reference past where the pass has read."""
+    await doom(world, collector, [noise("gone")])
+    await world.clock.advance(WINDOW)
+    start_recount = references.start_recount
+
+    async def start_on_the_old_primary(
+        catalog: Catalog, incarnation: UUID
+    ) -> references.RecountStart | None:
+        start = await start_recount(catalog, incarnation)
+        if start is None:
+            return None
+        return replace(start, server_started_at=start.server_started_at - timedelta(days=1))
+
+    monkeypatch.setattr(references, "start_recount", start_on_the_old_primary)
+    with pytest.raises(RecountFailed, match="server"):
+        await run(collector())
+    assert any(name(noise("gone")).hex() in key for key in await world.keys())
+    monkeypatch.undo()
+    assert (await run(collector())).deleted_keys == 1
 
 
 async def test_long_and_many_lists_are_read_whole(world: World, collector: MakeCollector) -> None:
