@@ -8,6 +8,7 @@ import sys
 import typer
 
 from mediastore.errors import MediastoreError
+from mediastore_gc.commands.auditing import auditing
 from mediastore_gc.commands.brakes import brakes
 from mediastore_gc.commands.collecting import collecting
 from mediastore_gc.commands.command_line import Config, exit_codes
@@ -34,7 +35,7 @@ def choose_config(context: typer.Context, config: Config = None) -> None:
     context.obj = config
 
 
-for verbs in (looking, collecting, brakes, restoring):
+for verbs in (looking, collecting, brakes, restoring, auditing):
     app.add_typer(verbs)
 
 

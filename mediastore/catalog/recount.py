@@ -165,7 +165,7 @@ async def unlinking_pieces(
             async for row in rows:
                 met, after = True, row["id"]
                 head = (f"unlinking {row['id']}", None, row["length"])
-                async for piece in _pieces(
+                async for piece in list_pieces(
                     connection,
                     catalog.statement("recount_unlinking_piece"),
                     row["id"],
@@ -200,7 +200,7 @@ async def manifest_pieces(
             async for row in rows:
                 met, after = True, row["hash"]
                 head = (f"manifest {row['hash'].hex()}", row["size"], row["length"])
-                async for piece in _pieces(
+                async for piece in list_pieces(
                     connection,
                     catalog.statement("recount_manifest_piece"),
                     row["hash"],
@@ -217,7 +217,7 @@ async def manifest_pieces(
             return
 
 
-async def _pieces(
+async def list_pieces(
     connection: "asyncpg.Connection[Any]",
     statement: str,
     key: object,

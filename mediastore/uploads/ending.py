@@ -40,6 +40,7 @@ async def store_whole_body(
     """
     blob = _checked_blob_hash(hasher, draft)
     epoch = new_epoch()
+    await parts.trust.look_at(blob)
     begun = await begin_body(
         parts.catalog,
         draft,
@@ -110,6 +111,7 @@ async def _commit_and_finish(
     digests: Mapping[str, bytes],
     idempotency_key: str | None,
 ) -> Object:
+    await parts.trust.look_at(blob)
     made = await commit_and_finish(
         parts.catalog,
         upload,

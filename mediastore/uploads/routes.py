@@ -30,6 +30,7 @@ from mediastore.uploads.pull import PULLS, Pulls
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
+from mediastore.uploads.trust import StoreTrust
 
 
 def add_routes(app: web.Application) -> None:
@@ -54,14 +55,16 @@ def add_routes(app: web.Application) -> None:
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
     settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
     memory, metrics = app[MEMORY], app[METRICS]
-    batches = BatchStore(store, metrics)
+    trust = StoreTrust(catalog, store, app[CLOCK])
+    await trust.ask()
+    batches = BatchStore(store, metrics, trust)
     hashes = RunningHashes(settings.uploads.takeover_hashers_max)
     rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     async with open_poster(app[CLOCK]) as poster:
         hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
         admission = Admission(app[AUTHENTICATOR].policies, hook, settings.uploads)
         finisher = Finisher(
-            catalog, store, memory, rechunker, admission, settings, app[CLOCK], metrics
+            catalog, store, memory, rechunker, admission, settings, app[CLOCK], metrics, trust
         )
         joiner = Joiner(catalog, hashes, finisher, admission, metrics, app[CLOCK])
         app[UPLOADS] = Uploads(
@@ -78,6 +81,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
                 finisher=finisher,
                 joiner=joiner,
                 admission=admission,
+                trust=trust,
             )
         )
         app[PULLS] = Pulls(settings, metrics)
@@ -85,8 +89,9 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
         sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
         listening = asyncio.create_task(app[UPLOADS].replicas.run())
         counting = asyncio.create_task(app[UPLOADS].open.run())
+        asking = asyncio.create_task(trust.keep_asking())
         yield
-        for task in (*sweeping, listening, counting):
+        for task in (*sweeping, listening, counting, asking):
             task.cancel()
         await asyncio.gather(listening, counting, return_exceptions=True)
         await rechunker.close()

@@ -46,6 +46,7 @@ from mediastore.uploads.service import (
     Uploads,
 )
 from mediastore.uploads.standing import Standing
+from mediastore.uploads.trust import StoreTrust
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
 from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
@@ -275,12 +276,21 @@ async def simulation(
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
-        batches, hashes = BatchStore(stepped_store, metrics), RunningHashes(100)
+        trust = StoreTrust(stepped, stepped_store, SystemClock())
+        batches, hashes = BatchStore(stepped_store, metrics, trust), RunningHashes(100)
         rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
         hook = BeforeCreate(poster, settings, SystemClock(), metrics)
         admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
         finisher = Finisher(
-            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock(), metrics
+            stepped,
+            stepped_store,
+            memory,
+            rechunker,
+            admission,
+            settings,
+            SystemClock(),
+            metrics,
+            trust,
         )
         parts = UploadParts(
             settings=settings,
@@ -295,6 +305,7 @@ async def simulation(
             finisher=finisher,
             joiner=Joiner(stepped, hashes, finisher, admission, metrics, SystemClock()),
             admission=admission,
+            trust=trust,
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

@@ -10,6 +10,7 @@ from mediastore.errors import BadRequest, ChunkStoreUnavailable
 from mediastore_gc import rendering
 from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of, show
 from mediastore_gc.commands.progress_bar import shown
+from mediastore_gc.doctor import require_fit_bucket
 from mediastore_gc.limits import WORKERS_MAX, RunLimits
 from mediastore_gc.plan_details import plan_details
 from mediastore_gc.progress import Progress
@@ -142,6 +143,7 @@ def run_command(
         if not delete:
             await _show_plan(room, delays, as_json=as_json)
             return
+        await require_fit_bucket(room.settings, SystemClock())
         metrics = CollectionMetrics(room.registry)
         if metrics_port is not None:
             start_http_server(metrics_port, addr="127.0.0.1", registry=room.registry)

@@ -1,4 +1,4 @@
-"""`undelete` and `reconcile`: verbs that bring back what was deleted, or a database restored."""
+"""`undelete`: the verb that brings back what was deleted."""
 
 from typing import Annotated
 
@@ -18,7 +18,6 @@ from mediastore_gc.commands.command_line import (
 )
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.progress import Progress
-from mediastore_gc.reconcile import reconcile
 from mediastore_gc.room import Room
 from mediastore_gc.undeleting import Undeleter
 
@@ -62,32 +61,5 @@ def undelete_command(
         show(value, lines, as_json=as_json)
         if gone:
             raise BytesGone(f"{len(gone)} of {len(found)} objects cannot come back any more")
-
-    in_room(settings_of(context, config), work)
-
-
-@restoring.command("reconcile")
-def reconcile_command(
-    context: typer.Context,
-    config: Config = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """After a restore of the database: check every chunk row against the store."""
-
-    async def work(room: Room) -> None:
-        found = await reconcile(room.catalog, room.store, apply=apply)
-        size = rendering.human_bytes(found.missing_bytes)
-        lines = [
-            f"{found.checked:,} chunks checked; {found.missing:,} missing or cut short ({size})."
-        ]
-        lines.append(
-            "A new incarnation has begun; collectors may run."
-            if apply
-            else "Nothing was changed; add --apply to mark these and begin a new incarnation."
-        )
-        show(rendering.as_json(found), lines, as_json=as_json)
 
     in_room(settings_of(context, config), work)

@@ -228,3 +228,54 @@ async def test_sigterm_ends_a_repeating_run(
         _, errors = await running.communicate()
     assert running.returncode == 0
     assert errors == b""
+
+
+async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
+    settings = load_settings(config)
+    clock = SystemClock()
+    async with (
+        open_catalog(settings.catalog, clock) as catalog,
+        open_chunk_store(settings.chunk_store, clock, CollectorRegistry()) as store,
+    ):
+        await create_tenant(catalog, TENANT)
+        await store_file(catalog, store, [noise("a", 5000), noise("b", 3000)])
+    for verb in ("verify", "orphans", "scrub", "doctor"):
+        done = command(config, verb)
+        assert (done.returncode, done.stderr) == (0, ""), done
+    assert answer(config, "verify")["chunks"] == 2
+    assert answer(config, "scrub")["bytes"] == 8000
+    chunk = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    hash_, body = chunk.name.partition(".")[0], chunk.read_bytes()
+    chunk.write_bytes(b"x" + body[1:])
+    found = command(config, "scrub", "--json")
+    assert found.returncode == 40
+    assert found.stderr.endswith("[audit_findings]\n")
+    assert [hash_ in key for key in json.loads(found.stdout)["damaged"]] == [True]
+    assert len(json.loads(found.stdout)["hurt"]["objects"]) == 1
+    chunk.unlink()
+    assert command(config, "verify").returncode == 0, "a marked row needs no bytes"
+    other = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    other.unlink()
+    assert command(config, "orphans", "--json").returncode == 40
+    missing = command(config, "verify", "--json")
+    assert missing.returncode == 40
+    assert json.loads(missing.stdout)["findings"]["met"] == {"key_missing": 1}
+    reconciled = command(config, "reconcile", "--json")
+    assert reconciled.returncode == 40
+    assert json.loads(reconciled.stdout)["missing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("verify", "--prefix", "XY"), 30),
+        (("verify", "--resume", "nowhere"), 30),
+        (("orphans", "--after", "chunks/1"), 2),
+        (("orphans", "--inventory", "not-there.json"), 30),
+    ],
+)
+def test_audits_refuse_what_makes_no_sense(
+    config: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    done = command(config, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
