@@ -34,17 +34,9 @@ from mediastore.hooks.posting import open_poster
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
-from mediastore.uploads.admission import Admission, AdmittedDraft
-from mediastore.uploads.batch import BatchStore
-from mediastore.uploads.before_create import BeforeCreate
-from mediastore.uploads.finishing import Finisher
-from mediastore.uploads.joining import Joiner
-from mediastore.uploads.parts import UploadParts
-from mediastore.uploads.rechunking import Rechunker
-from mediastore.uploads.running_hash import RunningHashes
-from mediastore.uploads.service import (
-    Uploads,
-)
+from mediastore.uploads.admission import AdmittedDraft
+from mediastore.uploads.assembly import assemble
+from mediastore.uploads.service import Uploads
 from mediastore.uploads.standing import Standing
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
@@ -275,26 +267,15 @@ async def simulation(
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
-        batches, hashes = BatchStore(stepped_store, metrics), RunningHashes(100)
-        rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
-        hook = BeforeCreate(poster, settings, SystemClock(), metrics)
-        admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
-        finisher = Finisher(
-            stepped, stepped_store, memory, rechunker, admission, settings, SystemClock(), metrics
-        )
-        parts = UploadParts(
-            settings=settings,
-            clock=SystemClock(),
-            catalog=stepped,
-            store=stepped_store,
-            memory=memory,
-            metrics=metrics,
-            batches=batches,
-            hashes=hashes,
-            rechunker=rechunker,
-            finisher=finisher,
-            joiner=Joiner(stepped, hashes, finisher, admission, metrics, SystemClock()),
-            admission=admission,
+        parts = assemble(
+            settings,
+            SystemClock(),
+            stepped,
+            stepped_store,
+            memory,
+            metrics,
+            policies=Policies(catalog, SystemClock()),
+            poster=poster,
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())
