@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from mediastore.catalog.objects import Object, object_from_row
+from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, UploadDraft
 from mediastore.settings import ChunkingSettings
@@ -96,14 +96,6 @@ async def finish_bodies(
         chunking.size_max_bytes,
     )
     return _objects(bodies, {row["id"]: row["created_at"] for row in rows})
-
-
-async def find_by_idempotency_keys(
-    catalog: Catalog, tenant: str, keys: Sequence[str]
-) -> dict[str, Object]:
-    """The objects that earlier requests with these keys have made."""
-    rows = await catalog.fetch("idempotency_find_many", tenant, keys)
-    return {row["key"]: object_from_row(row) for row in rows}
 
 
 def _described(bodies: Sequence[Body]) -> tuple[list[Any], ...]:

@@ -63,9 +63,7 @@ async def store_whole_body(
         )
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(
-            parts, upload, batch, chunks, blob, draft.declared_digests, draft.idempotency_key
-        )
+        return await _commit_and_finish(parts, upload, batch, chunks, blob, draft.declared_digests)
 
     try:
         return await parts.batches.put_and_commit(batch, begun, intent, commit_last)
@@ -79,8 +77,6 @@ async def store_last_batch(
     pipeline: Pipeline,
     batch: Batch,
     hasher: BlobHasher,
-    *,
-    idempotency_key: str | None,
 ) -> Object | None:
     """The last batch of an open upload, maybe empty; those before it may be under way. None: a job
     is at it, the object comes later.
@@ -88,15 +84,13 @@ async def store_last_batch(
     Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
     """
     if hasher.offset != pipeline.end + batch.size:
-        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
+        return await _finish_later(parts, pipeline, batch, hasher)
     blob, digests = hasher.digest(), declared_digests(hasher, pipeline.upload.declared_digests)
     if needs_job(parts.settings, pipeline.upload, batch):
-        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
+        return await _finish_later(parts, pipeline, batch, hasher)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(
-            parts, pipeline.upload, batch, chunks, blob, digests, idempotency_key
-        )
+        return await _commit_and_finish(parts, pipeline.upload, batch, chunks, blob, digests)
 
     return await pipeline.store(batch, commit_last)
 
@@ -108,7 +102,6 @@ async def _commit_and_finish(
     chunks: Sequence[CommitChunk],
     blob: bytes,
     digests: Mapping[str, bytes],
-    idempotency_key: str | None,
 ) -> Object:
     made = await commit_and_finish(
         parts.catalog,
@@ -117,7 +110,7 @@ async def _commit_and_finish(
         chunks,
         blob=blob,
         chunking=parts.settings.chunking,
-        idempotency_key=idempotency_key,
+        idempotency_key=upload.idempotency_key,
         digests=digests,
     )
     parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
@@ -129,7 +122,6 @@ async def _finish_later(
     pipeline: Pipeline,
     batch: Batch,
     hasher: BlobHasher,
-    idempotency_key: str | None,
 ) -> Object | None:
     """Commit the last batch as finishing; a job does the rest."""
 
@@ -144,7 +136,7 @@ async def _finish_later(
         state="finishing",
         fragments=pipeline.upload.fragments + len(batch.chunks),
     )
-    made = await parts.finisher.finish(whole, hasher, idempotency_key=idempotency_key)
+    made = await parts.finisher.finish(whole, hasher)
     return None if made is None else parts.finished(made)
 
 
@@ -175,4 +167,5 @@ def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Uplo
         parts.clock.now() + timedelta(seconds=draft.expires_seconds),
         draft.declared_digests,
         expires_seconds=draft.expires_seconds,
+        idempotency_key=draft.idempotency_key,
     )

@@ -173,7 +173,9 @@ async def _received(uploads: Uploads, draft: UploadDraft, body: PullReader) -> O
         received = await session.receive(body)
     if received.object is not None:
         return received.object
-    raise UploadFinishing if received.upload is not None else ShuttingDown
+    if received.upload is not None:
+        raise UploadFinishing(id=str(draft.id))
+    raise ShuttingDown
 
 
 def read_wanted(document: Mapping[str, Any]) -> Wanted:
