@@ -127,9 +127,7 @@ async def create(request: web.Request) -> web.Response:
         raise BadRequest("a pull takes no query: everything is in its JSON")
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
     want_body(request)
-    wanted = read_wanted(
-        await read_json_object(request, body_max_bytes=settings.http.json_body_max_bytes)
-    )
+    wanted = read_wanted(await read_json_object(request, settings.http))
 
     async def made() -> Object:
         with request.app[PULLS].place():
