@@ -25,6 +25,7 @@ from mediastore.public_urls import client_address
 from mediastore.request_errors import SourceFailed, SourceRefused
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.digest_fields import refuse_digests
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
@@ -126,6 +127,7 @@ async def create(request: web.Request) -> web.Response:
     if request.query:
         raise BadRequest("a pull takes no query: everything is in its JSON")
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
+    refuse_digests(request, "the members blake3 or sha-256")
     want_body(request)
     wanted = read_wanted(await read_json_object(request, settings.http))
 
