@@ -14,6 +14,7 @@ from uuid import UUID
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, UploadDraft
+from mediastore.catalog.whole_body import linked_object
 from mediastore.settings import ChunkingSettings
 
 
@@ -112,19 +113,7 @@ def _described(bodies: Sequence[Body]) -> tuple[list[Any], ...]:
 
 def _objects(bodies: Sequence[Body], born: dict[UUID, datetime]) -> dict[UUID, Object]:
     return {
-        body.draft.id: Object(
-            body.draft.id,
-            body.draft.tenant,
-            body.draft.owner,
-            body.draft.name,
-            body.blob,
-            body.draft.content_type,
-            body.size,
-            body.draft.metadata,
-            born[body.draft.id],
-            None,
-            None,
-        )
+        body.draft.id: linked_object(body.draft, body.blob, body.size, born[body.draft.id])
         for body in bodies
         if body.draft.id in born
     }

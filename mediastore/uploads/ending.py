@@ -7,7 +7,6 @@ one transaction); or it has not, or there is more to do (fragments.py), and a jo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import (
@@ -19,7 +18,7 @@ from mediastore.catalog.uploads import (
     intend,
     new_epoch,
 )
-from mediastore.catalog.whole_body import begin_body
+from mediastore.catalog.whole_body import begin_body, begun_upload
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
@@ -55,7 +54,7 @@ async def store_whole_body(
         parts.metrics.acknowledged_bytes.inc(batch.size)
         return parts.finished(begun)
     parts.metrics.uploads_created[draft.protocol].inc()
-    upload = _born(parts, draft, epoch, batch.size)
+    upload = begun_upload(draft, epoch=epoch, size=batch.size, now=parts.clock.now())
 
     async def intent() -> list[IntentChunk]:
         return await intend(
@@ -147,25 +146,3 @@ def _checked_blob_hash(hasher: BlobHasher, draft: UploadDraft) -> bytes:
     if draft.declared_hash not in (None, blob):
         raise BadDigest
     return blob
-
-
-def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
-    """The row that `begin_body` has just written."""
-    return Upload(
-        draft.id,
-        draft.tenant,
-        draft.owner,
-        draft.name,
-        draft.content_type,
-        draft.metadata,
-        draft.protocol,
-        "open",
-        0,
-        size,
-        draft.declared_hash,
-        epoch,
-        parts.clock.now() + timedelta(seconds=draft.expires_seconds),
-        draft.declared_digests,
-        expires_seconds=draft.expires_seconds,
-        idempotency_key=draft.idempotency_key,
-    )
