@@ -184,7 +184,7 @@ async def _is_good(store: ChunkStore, key: str, copy: ChunkCopy) -> bool:
 
 
 def _is_sampled(hash_: bytes, salt: int, share: float) -> bool:
-    return (int.from_bytes(hash_[-4:]) ^ salt) < share * _SAMPLED
+    return (int.from_bytes(hash_[-4:]) + salt) % _SAMPLED < share * _SAMPLED
 
 
 async def _pages(

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import MIB, content
 from tests.acceptance.proxy import BreakingProxy
 from tests.acceptance.server import Server
-from tests.acceptance.test_crashes import wait_until_received
+from tests.acceptance.test_crashes import received_bytes, wait_until_received
 from tests.acceptance.uploaders import (
     AIOTUS,
     TIMEOUT_SECONDS,
@@ -106,10 +106,10 @@ def test_a_connection_that_went_silent_costs_nothing(server: Server) -> None:
     client = server.client()
     size, sent = 4 * MIB, MIB + 4321
     data = content(size)
-    upload = client.create(size)
+    upload, before = client.create(size), received_bytes(server)
     with client.socket() as silent:
         silent.sendall(client.head_of_patch(upload, 0, size) + data[:sent])
-        wait_until_received(server, sent)
+        wait_until_received(server, sent, before=before)
         assert client.offset(upload) == sent
         assert read_to_end(silent).startswith(b"HTTP/1.1 409 ")
     assert client.patch(upload, sent, data[sent:]).offset == size

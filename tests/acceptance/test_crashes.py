@@ -211,15 +211,20 @@ def finished(server: Server, upload: str) -> Any:
     return server.until(lambda: server.client().get(url), is_there).json()
 
 
-def wait_until_received(server: Server, size: int) -> None:
-    """Until the server itself says that it has read this many bytes of bodies."""
+def received_bytes(server: Server) -> float:
+    """How much of bodies the server itself says that it has read, ever."""
     assert server.metrics_url is not None
     metrics = Client(server.metrics_url.removesuffix("/metrics"), "")
+    for line in metrics.get("/metrics").body.decode().splitlines():
+        if line.startswith("mediastore_bytes_received_total "):
+            return float(line.split()[1])
+    return 0
+
+
+def wait_until_received(server: Server, size: int, *, before: float = 0) -> None:
+    """Until it has read this many bytes of bodies more than `before`."""
     for _ in range(2000):
-        for line in metrics.get("/metrics").body.decode().splitlines():
-            if line.startswith("mediastore_bytes_received_total "):
-                if float(line.split()[1]) >= size:
-                    return
-                break
+        if received_bytes(server) >= before + size:
+            return
         threading.Event().wait(0.01)
     raise AssertionError("it does not read what was sent")

@@ -122,6 +122,7 @@ async def start(dsn: str) -> AsyncIterator[Starter]:
         add_routes(app)
         client = TestClient(LastingServer(app))
         await client.start_server()
+        store.calls.clear()  # what the service itself asks at its start
         closers.append(client.close)
         tus = {"Authorization": f"Bearer {made['key']}", "Tus-Resumable": "1.0.0"}
         return Service(client, app, catalog, store, kept, app[MEMORY], settings, made["key"], tus)
