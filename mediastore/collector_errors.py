@@ -45,6 +45,13 @@ class RecountFailed(CollectorRefused):
     exit_code = 35
 
 
+class BytesGone(CollectorRefused):
+    """Some of its bytes are being deleted or have been; nothing was brought back."""
+
+    code = "bytes_gone"
+    exit_code = 36
+
+
 class AuditFindings(MediastoreError):
     """The audit found what must not be; its report names it. Nothing was deleted."""
 

@@ -17,8 +17,8 @@ from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.catalog.counting import CountingSnapshot
 from mediastore.catalog.recount import ListPiece
 from mediastore.collector_errors import RecountFailed
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.manifests import ListReader, hashes_of
+from mediastore_gc.progress import Progress
 
 BUCKET_BITS = 20
 SUSPECTS_MAX = 200_000  # hashes that the second look counts one by one

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, is_stored, key_rows
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore, Entry, MissingKey
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.listing import checked_pages
+from mediastore_gc.progress import Progress
 
 PAGE_ROWS = 1000
 HEADS_AT_ONCE_MAX = 16

@@ -17,11 +17,11 @@ from mediastore.catalog.reconcile import ChunkCopy, install_incarnation, mark_mi
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
 from mediastore.collector_errors import AuditStopped, CollectorRefused
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.hurt import Hurt, whom_it_hurts
 from mediastore_gc.listing import live_pages
 from mediastore_gc.marker import Marker, read_marker
 from mediastore_gc.orphans import KeyMerge
+from mediastore_gc.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ async def reconcile(
             await mark_missing(catalog, ChunkCopy(row.hash, row.generation, row.size))
 
     everything = HashRange()
-    progress.begin("reconcile", await estimated_rows(catalog, "chunks", "doomed"))
+    rows = await estimated_rows(catalog, "chunks", "doomed")
+    progress.begin("checking chunks", "keys", rows or None)
     merge = KeyMerge(
         catalog, store, everything, stop=stop, progress=progress, on_missing=note_missing
     )

@@ -29,8 +29,8 @@ from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorRefused
 from mediastore.content.hashing import name_chunk
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.hurt import Hurt, whom_it_hurts
+from mediastore_gc.progress import Progress
 
 PAGE_ROWS = 500
 READS_AT_ONCE_MAX = 8  # of at most 8 MiB each

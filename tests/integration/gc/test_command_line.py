@@ -10,7 +10,9 @@ from typing import Any
 
 import asyncpg
 import pytest
+from mediastore_gc.cli import app
 from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
 
 from mediastore.catalog.objects import trash_object
 from mediastore.catalog.pool import open_catalog
@@ -104,13 +106,86 @@ def test_short_delays_without_consent(config: Path) -> None:
 
 
 def test_pause_and_resume(config: Path) -> None:
-    assert command(config, "pause", "moving house").returncode == 0
+    assert answer(config, "pause", "--why", "moving house")["paused"]
     refused = command(config, "run", "--once", "--delete")
     assert (refused.returncode, refused.stderr.count("\n")) == (31, 1)
     assert "moving house" in refused.stderr
     assert "PAUSED: moving house" in command(config, "status").stdout
-    assert command(config, "resume").returncode == 0
+    assert answer(config, "resume") == {"paused": False}
     assert command(config, "run", "--once", "--delete").returncode == 0
+
+
+async def test_holds_undelete_and_explain(
+    config: Path, connection: "asyncpg.Connection[Any]"
+) -> None:
+    await upload_and_delete(load_settings(config))
+    made = await connection.fetchrow("SELECT id, blob FROM objects")
+    assert made is not None
+    added = answer(config, "hold", "add", "--object", str(made["id"]), "--why", "case 7")
+    assert added == {"hold": 1, "keys": 0, "claimed": 0}
+    assert [hold["why"] for hold in answer(config, "hold", "list")] == ["case 7"]
+    assert "HOLDS: 1 holds" in command(config, "status").stdout
+    kept = answer(config, "run", "--once", "--delete", *TRY_OUT)
+    assert kept["purged_objects"] == 0
+    told = command(config, "explain", str(made["id"])).stdout
+    assert "hold 1 keeps it" in told
+    dry = command(config, "hold", "remove", "1")
+    assert dry.stdout.splitlines()[-1].endswith("'hold remove 1 --apply' removes it.")
+    assert answer(config, "hold", "remove", "1", "--apply")["removed"]
+    assert answer(config, "hold", "list") == []
+
+    out = [*TRY_OUT[:-4], "--recovery-window", "100000", "--recovery-margin", "0"]
+    removed = answer(config, "run", "--once", "--delete", *out)
+    assert (removed["doomed_keys"], removed["deleted_keys"]) == (2, 0)
+    assert [one["kind"] for one in answer(config, "explain", made["blob"].hex())] == ["blob"]
+    dry = command(config, "undelete", made["blob"].hex())
+    assert dry.stdout.splitlines()[-1].endswith("--apply' does it.")
+    assert answer(config, "undelete", str(made["id"]), "--apply")["undeleted"]
+    assert stored_files(config) == 4
+    assert await connection.fetchval("SELECT deleted_at IS NULL FROM objects") is True
+    live = command(config, "undelete", str(made["id"]))
+    assert (live.returncode, live.stderr.count("\n")) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("explain", "0" * 64), 4),
+        (("explain", "nonsense"), 2),
+        (("undelete", "0" * 64), 4),
+        (("undelete", "0" * 63), 2),
+        (("hold", "add", "--why", "x"), 2),
+        (("hold", "add", "--owner", "someone", "--why", "x"), 2),
+        (("hold", "add", "--tenant", "nobody", "--why", "x"), 4),
+        (("hold", "remove", "7", "--apply"), 4),
+        (("run", "--once", "--watch"), 2),
+        (("pause",), 2),
+    ],
+)
+def test_exit_codes_are_stable(config: Path, arguments: tuple[str, ...], code: int) -> None:
+    done = command(config, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert done.stdout == ""
+
+
+async def test_limits_and_workers_of_a_run(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    run = ("run", "--once", "--delete", "--workers", "2", *TRY_OUT)
+    assert answer(config, *run, "--max-objects", "1")["deleted_keys"] == 1
+    assert answer(config, *run, "--max-bytes", "2999")["deleted_keys"] == 0
+    assert answer(config, *run, "--rate", "100000")["deleted_keys"] == 1
+
+
+def test_every_verb_answers_in_json() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"NO_COLOR": "1"})
+    assert told.exit_code == 0
+    assert " 36  bytes_gone" in told.stdout
+    listed = told.stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    verbs = [[line.split()[0]] for line in listed.splitlines() if line[2:3].strip()]
+    assert len(verbs) >= 10
+    verbs.remove(["hold"])
+    for verb in [*verbs, ["hold", "add"], ["hold", "list"], ["hold", "remove"]]:
+        assert "--json" in CliRunner().invoke(app, [*verb, "--help"]).stdout, verb
 
 
 def test_a_restored_database_and_the_way_out(config: Path) -> None:

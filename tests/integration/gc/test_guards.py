@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from blake3 import blake3
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.collector import Collector
 from mediastore_gc.marker import Marker, checked_marker, raise_marker, read_marker
+from mediastore_gc.progress import Progress
 from mediastore_gc.reconcile import Reconciled, reconcile
 
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
@@ -44,7 +44,7 @@ def faulty(world: World) -> FaultyStore:
 
 
 async def settled(world: World, *, apply: bool) -> Reconciled:
-    progress = Progress(world.clock)
+    progress = Progress()
     return await reconcile(
         world.catalog, world.store, apply=apply, stop=asyncio.Event(), progress=progress
     )
@@ -415,9 +415,7 @@ async def test_a_reconcile_that_is_stopped_begins_no_incarnation(
     stop = asyncio.Event()
     stop.set()
     with pytest.raises(AuditStopped):
-        await reconcile(
-            world.catalog, world.store, apply=True, stop=stop, progress=Progress(world.clock)
-        )
+        await reconcile(world.catalog, world.store, apply=True, stop=stop, progress=Progress())
     with pytest.raises(DatabaseRestored):
         await collector().plan()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.dooming import OrphanDoom
 from mediastore_gc.inventory import Inventory
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge, KeysFound, Orphans
+from mediastore_gc.progress import Progress
 
 from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import chunk_key, new_generation, parse_chunk_key
@@ -47,7 +47,7 @@ async def merge(
         world.store,
         range_,
         stop=stop or asyncio.Event(),
-        progress=Progress(world.clock),
+        progress=Progress(),
         on_orphans=None if doomer is None else doomer.doom,
     )
     return await found.run(listed or live_pages(world.store, range_, after), after)

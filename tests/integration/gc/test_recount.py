@@ -11,7 +11,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 from blake3 import blake3
-from mediastore_gc.collector import Collector, RunCounts
+from mediastore_gc.collector import Collector
+from mediastore_gc.run_counts import RunCounts
 
 from mediastore.catalog import recount as references
 from mediastore.catalog.collection import purge_trash, remove_garbage
@@ -188,7 +189,7 @@ async def test_a_pass_clears_only_what_was_doomed_before_it_began(
 async def claim(world: World, *, marker_counter: int = 0) -> list[bytes]:
     life = await world.sql.fetchval("SELECT incarnation FROM gc_state")
     row = await world.catalog.fetch_row(
-        "doomed_claim", life, marker_counter, world.clock.now(), 300.0, WINDOW, 1000, 900
+        "doomed_claim", life, marker_counter, world.clock.now(), 300.0, WINDOW, 1000, 1 << 40, 900
     )
     assert row is not None
     hashes: list[bytes] = row["hashes"]

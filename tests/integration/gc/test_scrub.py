@@ -5,7 +5,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from mediastore_gc.audit_progress import Progress
+from mediastore_gc.progress import Progress
 from mediastore_gc.scrub import Scrub, Scrubbed, ScrubOrder
 
 from mediastore.catalog.auditing import HashRange
@@ -36,7 +36,7 @@ async def scrub(
         second=second,
         mark=mark,
         stop=stop or asyncio.Event(),
-        progress=Progress(world.clock),
+        progress=Progress(),
     )
     return await work.run(order)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from mediastore_gc.audit_progress import Progress
 from mediastore_gc.counting import BucketSums, ReferenceCheck
+from mediastore_gc.progress import Progress
 from mediastore_gc.verify import Verified, Verify
 
 from mediastore.catalog.auditing import HashRange, alone
@@ -43,7 +43,7 @@ async def verify(
         range_,
         repair=repair,
         stop=stop or asyncio.Event(),
-        progress=Progress(world.clock),
+        progress=Progress(),
     )
     return await audit.run(resume)
 
@@ -118,7 +118,7 @@ async def test_few_buckets_find_as_much_as_many(filled: World) -> None:
             snapshot,
             EVERYTHING,
             stop=asyncio.Event(),
-            progress=Progress(filled.clock),
+            progress=Progress(),
             on_bad_list=lambda doubt: pytest.fail(doubt),
             bucket_bits=1,
         )
@@ -227,7 +227,7 @@ async def test_a_change_between_count_and_mending_keeps_every_count_exact(world:
     await world.sql.execute("UPDATE chunks SET refs = refs + 2 WHERE hash = $1", name(noise("a")))
     audit = Verify(
         world.catalog, world.store, EVERYTHING, repair=True, stop=asyncio.Event(),
-        progress=Progress(world.clock),
+        progress=Progress(),
     )  # fmt: skip
     mend = audit._note_drift
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from prometheus_client import CollectorRegistry
 
-from mediastore.catalog.auditing import CopyName, HashRange
+from mediastore.catalog.auditing import CopyName, HashRange, estimated_rows
+from mediastore.catalog.collection import chunks_total
 from mediastore.chunkstore.keys import parse_chunk_key
 from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.chunkstore.protocol import ChunkStore
@@ -23,24 +24,20 @@ from mediastore.collector_errors import AuditFindings, AuditStopped
 from mediastore.errors import BadSettings
 from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
-from mediastore_gc.audit_terminal import (
-    Config,
-    Json,
-    chosen_settings,
-    in_room,
-    progress_on_terminal,
-    show,
-)
+from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of, show
+from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import Health, examine
 from mediastore_gc.dooming import OrphanDoom
 from mediastore_gc.inventory import Inventory
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge
-from mediastore_gc.reconcile import reconcile
+from mediastore_gc.progress import Progress
 from mediastore_gc.rendering import as_json as json_of
 from mediastore_gc.room import Room
 from mediastore_gc.scrub import Scrub, ScrubOrder
 from mediastore_gc.verify import Verify
+
+auditing = group()
 
 Prefix = Annotated[
     str, typer.Option(metavar="HEX", help="Only hashes that begin so: 256 runs of two digits.")
@@ -51,15 +48,7 @@ InventoryFile = Annotated[
 ]
 
 
-def add_audit_commands(app: typer.Typer) -> None:
-    """verify, orphans, scrub, reconcile, doctor."""
-    app.command("verify")(verify_command)
-    app.command("orphans")(orphans_command)
-    app.command("scrub")(scrub_command)
-    app.command("reconcile")(reconcile_command)
-    app.command("doctor")(doctor_command)
-
-
+@auditing.command("verify")
 def verify_command(
     context: typer.Context,
     config: Config = None,
@@ -85,25 +74,28 @@ def verify_command(
 
     async def work(room: Room) -> None:
         listed = _listed(room, range_, inventory)
+        progress = Progress()
         verify = Verify(
             room.catalog,
             room.store,
             range_,
             repair=repair,
             stop=room.stop,
-            progress=progress_on_terminal(),
+            progress=progress,
             listed=listed,
         )
-        found = await verify.run(resume)
-        show(found, lines_of.verified_lines(found, repaired=repair), as_json)
+        async with shown(progress, quiet=as_json):
+            found = await verify.run(resume)
+        show(json_of(found), lines_of.verified_lines(found, repaired=repair), as_json=as_json)
         if found.resume is not None:
             raise AuditStopped(f"stopped; go on with --resume {found.resume}")
         if found.findings.unmended:
             raise AuditFindings(f"{found.findings.unmended} things are not as they must be")
 
-    in_room(chosen_settings(context, config), work)
+    in_room(settings_of(context, config), work)
 
 
+@auditing.command("orphans")
 def orphans_command(
     context: typer.Context,
     config: Config = None,
@@ -123,14 +115,15 @@ def orphans_command(
     Exit codes: 0 no row lacks its key, 40 some do, 41 stopped before the end.
     """
     given = {} if delete_share_max is None else {"delete_share_max": delete_share_max}
-    settings = chosen_settings(context, config, **({"collection": given} if given else {}))
+    settings = settings_of(context, config, **({"collection": given} if given else {}))
     range_ = HashRange(prefix)
     start = CopyName.before(range_) if after is None else _copy_of(after)
 
     async def work(room: Room) -> None:
         doom = OrphanDoom(room.catalog, room.store, settings.collection, SystemClock())
-        progress = progress_on_terminal()
-        progress.begin("orphans", 0)
+        progress = Progress()
+        rows = await estimated_rows(room.catalog, "chunks", "doomed")
+        progress.begin("comparing keys", "keys", round(rows * range_.share) or None)
         merge = KeyMerge(
             room.catalog,
             room.store,
@@ -139,9 +132,10 @@ def orphans_command(
             progress=progress,
             on_orphans=doom.doom if delete else None,
         )
-        found = await merge.run(_listed(room, range_, inventory)(start), start)
+        async with shown(progress, quiet=as_json):
+            found = await merge.run(_listed(room, range_, inventory)(start), start)
         report = {**json_of(found), "doomed": doom.keys, "doomed_bytes": doom.bytes}
-        show(report, lines_of.orphans_lines(found, doom.keys, dry_run=not delete), as_json)
+        show(report, lines_of.orphans_lines(found, doom.keys, dry_run=not delete), as_json=as_json)
         if found.stopped_behind is not None:
             raise AuditStopped(f"stopped; go on with --after {found.stopped_behind.key}")
         if found.missing:
@@ -150,6 +144,7 @@ def orphans_command(
     in_room(settings, work)
 
 
+@auditing.command("scrub")
 def scrub_command(
     context: typer.Context,
     config: Config = None,
@@ -183,9 +178,9 @@ def scrub_command(
     )
 
     async def work(room: Room) -> None:
-        progress = progress_on_terminal()
-        progress.begin("scrub, bytes", 0)
-        async with _second_store(heal_from) as second:
+        progress = Progress()
+        progress.begin("reading chunks", "bytes", await _scrub_bytes(room, order))
+        async with _second_store(heal_from) as second, shown(progress, quiet=as_json):
             scrub = Scrub(
                 room.catalog,
                 room.store,
@@ -196,40 +191,17 @@ def scrub_command(
                 progress=progress,
             )
             found = await scrub.run(order)
-        show(found, lines_of.scrubbed_lines(found, dry_run=dry_run), as_json)
+        show(json_of(found), lines_of.scrubbed_lines(found, dry_run=dry_run), as_json=as_json)
         if found.bad > len(found.healed):
             raise AuditFindings(f"{found.bad - len(found.healed)} chunks are bad")
         if found.resume is not None:
             option = "--since" if since else "--after"
             raise AuditStopped(f"stopped; go on with {option} {found.resume}")
 
-    in_room(chosen_settings(context, config), work)
+    in_room(settings_of(context, config), work)
 
 
-def reconcile_command(
-    context: typer.Context,
-    config: Config = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """After a restore of the database: check every chunk row against the store.
-
-    Exit codes: 0 nothing is missing, 40 the report names what is, 41 stopped before the end.
-    """
-
-    async def work(room: Room) -> None:
-        found = await reconcile(
-            room.catalog, room.store, apply=apply, stop=room.stop, progress=progress_on_terminal()
-        )
-        show(found, lines_of.reconciled_lines(found), as_json)
-        if found.missing:
-            raise AuditFindings(f"{found.missing} chunks are missing or cut short")
-
-    in_room(chosen_settings(context, config), work)
-
-
+@auditing.command("doctor")
 def doctor_command(context: typer.Context, config: Config = None, as_json: Json = False) -> None:
     """Check that clocks, delays, marker and bucket are as collection assumes. Changes nothing.
 
@@ -238,12 +210,13 @@ def doctor_command(context: typer.Context, config: Config = None, as_json: Json 
 
     async def work(room: Room) -> None:
         found = await examine(room.catalog, room.store, room.settings, SystemClock())
-        show(found, (f"{item.health.value:<8} {item.name}: {item.says}" for item in found), as_json)
+        lines = (f"{item.health.value:<8} {item.name}: {item.says}" for item in found)
+        show(json_of(found), lines, as_json=as_json)
         bad = [item.name for item in found if item.health is Health.BAD]
         if bad:
             raise AuditFindings(f"not fit: {', '.join(bad)}")
 
-    in_room(chosen_settings(context, config), work)
+    in_room(settings_of(context, config), work)
 
 
 def _listed(
@@ -274,3 +247,11 @@ def _copy_of(key: str) -> CopyName:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+async def _scrub_bytes(room: Room, order: ScrubOrder) -> int | None:
+    """About how much there is to read; None: not known."""
+    if order.since is not None:
+        return None
+    total = await chunks_total(room.catalog)
+    return round(total.bytes * order.sample * order.range_.share) or None
