@@ -23,7 +23,7 @@ from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.deleting import Deleted, delete_batch
 from mediastore_gc.limits import RunBudget, RunLimits
 from mediastore_gc.marker import checked_marker
-from mediastore_gc.plan import Plan, check_share_of_day, make_plan
+from mediastore_gc.plan import Plan, make_plan
 from mediastore_gc.progress import Progress
 from mediastore_gc.recount import Recount, RecountReport
 from mediastore_gc.run_counts import RunCounts
@@ -200,7 +200,7 @@ class Collector:
         return not self._is_over and plan.stages["doomed_unrecounted"].count > 0
 
     async def _delete(self, plan: Plan, run: int | None) -> int:
-        await check_share_of_day(self._catalog, plan)
+        await self._check_share(plan)
         done = await self._delete_within_budget()
         self.counts = self.counts.plus(
             deleted_keys=done.deleted,
@@ -231,6 +231,18 @@ class Collector:
         self._budget.return_keys(keys - done.claimed, size - done.claimed_bytes)
         await self._budget.pace(done.claimed)
         return done
+
+    async def _check_share(self, plan: Plan) -> None:
+        """Each collector plans its own share; the limit is for what all of them have deleted. Every
+        one records its batch before the next, so a batch each is the most that goes past it.
+        """
+        _, deleted = await collection.reclaimed_since(self._catalog, DAY_SECONDS)
+        if deleted > plan.allowed_a_day_bytes:
+            raise CollectorRefused(
+                f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
+                "allowed; more has become due since the plan, or other collectors delete as well. "
+                "Run again to look at it"
+            )
 
     async def _sweep(self) -> int:
         folded = await fold_changes(self._catalog)

@@ -120,18 +120,3 @@ async def make_plan(
         settings.delete_share_max,
         settings.delete_share_floor_bytes,
     )
-
-
-async def check_share_of_day(catalog: Catalog, plan: Plan) -> None:
-    """Each collector plans its own share; the limit is for what all of them have deleted. Every
-    worker records its batch before its next, so a batch each is the most that goes past it.
-
-    Raises CollectorRefused.
-    """
-    _, deleted = await reclaimed_since(catalog, DAY_SECONDS)
-    if deleted > plan.allowed_a_day_bytes:
-        raise CollectorRefused(
-            f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
-            "allowed; more has become due since the plan, or other collectors delete as well. "
-            "Run again to look at it"
-        )

@@ -62,8 +62,7 @@ async def reconcile(
             await mark_missing(catalog, ChunkCopy(row.hash, row.generation, row.size))
 
     everything = HashRange()
-    rows = await estimated_rows(catalog, "chunks", "doomed")
-    progress.begin("checking chunks", "keys", rows or None)
+    progress.begin("reconcile", "keys", await estimated_rows(catalog, "chunks", "doomed"))
     merge = KeyMerge(
         catalog, store, everything, stop=stop, progress=progress, on_missing=note_missing
     )

@@ -107,7 +107,7 @@ class Verify:
     async def _check_references(self, _cursor: str) -> str | None:
         """INV-4, INV-1: in one snapshot, so from its beginning or not at all."""
         rows = await auditing.estimated_rows(self._catalog, "chunks", "upload_chunks")
-        self._progress.begin("counting references", "rows", rows or None)
+        self._progress.begin("references", "rows", rows)
         async with counting_snapshot(self._catalog, SNAPSHOT_PAGE_ENTRIES) as snapshot:
             check = ReferenceCheck(
                 snapshot,
@@ -144,7 +144,7 @@ class Verify:
     async def _check_blobs(self, cursor: str) -> str | None:
         """INV-12, and that objects and variants are counted."""
         rows = await auditing.estimated_rows(self._catalog, "blobs")
-        self._progress.begin("counting blobs", "blobs", round(rows * self._range.share) or None)
+        self._progress.begin("blobs", "rows", round(rows * self._range.share))
         after = bytes.fromhex(cursor) if cursor else auditing.just_before(self._range.first)
         while page := await auditing.blob_counts(self._catalog, self._range, after, PAGE_ROWS):
             for blob in page:
@@ -170,8 +170,9 @@ class Verify:
 
     async def _check_uploads(self, cursor: str) -> str | None:
         """INV-1, INV-8 of uploads that are open. They are few: every range looks at all."""
-        rows = await auditing.estimated_rows(self._catalog, "uploads")
-        self._progress.begin("checking uploads", "uploads", rows or None)
+        self._progress.begin(
+            "uploads", "rows", await auditing.estimated_rows(self._catalog, "uploads")
+        )
         after = UUID(cursor) if cursor else _NIL
         while page := await auditing.upload_covers(self._catalog, after, UPLOADS_PAGE):
             for upload in page:
@@ -195,7 +196,7 @@ class Verify:
     async def _check_keys(self, cursor: str) -> str | None:
         """INV-1, INV-11: the store's listing beside the rows. `cursor`: hash and generation."""
         rows = await auditing.estimated_rows(self._catalog, "chunks", "doomed")
-        self._progress.begin("comparing keys", "keys", round(rows * self._range.share) or None)
+        self._progress.begin("keys", "keys", round(rows * self._range.share))
         after = _copy_at(cursor) if cursor else CopyName.before(self._range)
         merge = KeyMerge(
             self._catalog,

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from mediastore.catalog.objects import Object, object_from_row
+from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, UploadDraft
+from mediastore.catalog.whole_body import linked_object
 from mediastore.settings import ChunkingSettings
 
 
@@ -98,14 +99,6 @@ async def finish_bodies(
     return _objects(bodies, {row["id"]: row["created_at"] for row in rows})
 
 
-async def find_by_idempotency_keys(
-    catalog: Catalog, tenant: str, keys: Sequence[str]
-) -> dict[str, Object]:
-    """The objects that earlier requests with these keys have made."""
-    rows = await catalog.fetch("idempotency_find_many", tenant, keys)
-    return {row["key"]: object_from_row(row) for row in rows}
-
-
 def _described(bodies: Sequence[Body]) -> tuple[list[Any], ...]:
     """What their objects say, as the columns that a statement takes."""
     drafts = [body.draft for body in bodies]
@@ -120,19 +113,7 @@ def _described(bodies: Sequence[Body]) -> tuple[list[Any], ...]:
 
 def _objects(bodies: Sequence[Body], born: dict[UUID, datetime]) -> dict[UUID, Object]:
     return {
-        body.draft.id: Object(
-            body.draft.id,
-            body.draft.tenant,
-            body.draft.owner,
-            body.draft.name,
-            body.blob,
-            body.draft.content_type,
-            body.size,
-            body.draft.metadata,
-            born[body.draft.id],
-            None,
-            None,
-        )
+        body.draft.id: linked_object(body.draft, body.blob, body.size, born[body.draft.id])
         for body in bodies
         if body.draft.id in born
     }

@@ -60,6 +60,7 @@ class Upload:
     rechunked: int | None = None
     concat: str | None = None
     joined_into: UUID | None = None
+    idempotency_key: str | None = None
 
     def pushed_expiry(self, now: datetime) -> datetime:
         """When it expires, if work is done on it now."""
@@ -159,6 +160,7 @@ def upload_from_row(row: asyncpg.Record) -> Upload:
         row["rechunked"],
         row["concat"],
         row["joined_into"],
+        row["idempotency_key"],
     )
 
 
@@ -186,6 +188,7 @@ async def create_upload(
         writer,
         draft.expiry_fixed,
         draft.concat,
+        draft.idempotency_key,
     )
     return upload_from_row(row)
 
@@ -291,9 +294,3 @@ async def commit_and_finish(
 async def correct_content_type(catalog: Catalog, upload: Upload, content_type: str) -> None:
     """Change what an open upload is; without effect when another writer has taken it over."""
     await catalog.execute("upload_correct_type", upload.id, upload.epoch, content_type)
-
-
-async def find_by_idempotency_key(catalog: Catalog, tenant: str, key: str) -> Object | None:
-    """The object that an earlier request with this key has made."""
-    row = await catalog.fetch_row("idempotency_find", tenant, key)
-    return None if row is None else object_from_row(row)

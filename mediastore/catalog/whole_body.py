@@ -4,12 +4,12 @@ transaction (INV-1, INV-4, INV-11).
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from mediastore.catalog.digests import digest_columns
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import BatchChunk, IntentChunk, UploadDraft
+from mediastore.catalog.uploads import BatchChunk, IntentChunk, Upload, UploadDraft
 
 
 async def begin_body(
@@ -47,11 +47,34 @@ async def begin_body(
         *digest_columns(draft.declared_digests),
     )
     if rows and rows[0]["linked_at"] is not None:
-        return _linked_object(draft, blob, size, rows[0]["linked_at"])
+        return linked_object(draft, blob, size, rows[0]["linked_at"])
     return [IntentChunk(*row[1:]) for row in rows]
 
 
-def _linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datetime) -> Object:
+def begun_upload(draft: UploadDraft, *, epoch: int, size: int, now: datetime) -> Upload:
+    """The row that was begun for a body that is whole in memory, without reading it back."""
+    return Upload(
+        draft.id,
+        draft.tenant,
+        draft.owner,
+        draft.name,
+        draft.content_type,
+        draft.metadata,
+        draft.protocol,
+        "open",
+        0,
+        size,
+        draft.declared_hash,
+        epoch,
+        now + timedelta(seconds=draft.expires_seconds),
+        draft.declared_digests,
+        expires_seconds=draft.expires_seconds,
+        idempotency_key=draft.idempotency_key,
+    )
+
+
+def linked_object(draft: UploadDraft, blob: bytes, size: int, created_at: datetime) -> Object:
+    """The object that was made of a body, without reading it back."""
     return Object(
         draft.id,
         draft.tenant,

@@ -10,7 +10,6 @@
 
 import asyncio
 import errno
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from mediastore.chunkstore.directory_files import ChunkFiles, DocumentsLocked, r
 from mediastore.chunkstore.keys import is_document_key, require_document_key, require_key
 from mediastore.chunkstore.protocol import DELETE_KEYS_MAX, DeleteResult, Entry, Versioned
 from mediastore.clock import Clock
+from mediastore.content import checksum
 from mediastore.errors import ChunkStoreUnavailable, StorageFull
 
 _T = TypeVar("_T")
@@ -58,7 +58,7 @@ class DirectoryChunkStore:
 
     async def put(self, key: str, body: bytes, *, crc32: int) -> None:
         require_key(key)
-        if zlib.crc32(body) != crc32:
+        if checksum.crc32(body) != crc32:
             raise ChunkStoreUnavailable("the body does not have the CRC-32 it was sent with")
         if is_document_key(key):
             await self._locked("put", partial(self._files.put_document, key, body))

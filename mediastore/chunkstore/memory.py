@@ -2,7 +2,6 @@
 
 import heapq
 import itertools
-import zlib
 from collections.abc import AsyncIterator, Sequence
 
 from mediastore.chunkstore.keys import require_document_key, require_key
@@ -15,6 +14,7 @@ from mediastore.chunkstore.protocol import (
     MissingKey,
     Versioned,
 )
+from mediastore.content import checksum
 from mediastore.errors import ChunkStoreUnavailable
 
 
@@ -27,7 +27,7 @@ class MemoryChunkStore:
 
     async def put(self, key: str, body: bytes, *, crc32: int) -> None:
         require_key(key)
-        if zlib.crc32(body) != crc32:
+        if checksum.crc32(body) != crc32:
             raise ChunkStoreUnavailable("the body does not have the CRC-32 it was sent with")
         self._hold(key, body)
 

@@ -8,7 +8,6 @@ which AWS, MinIO and Ceph have.
 
 import base64
 import hashlib
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from mediastore.chunkstore.protocol import (
 from mediastore.chunkstore.s3_connection import Answer, S3Connection
 from mediastore.chunkstore.s3_translation import Refusal, translated
 from mediastore.clock import Clock
+from mediastore.content import checksum
 from mediastore.errors import ChunkStoreUnavailable
 from mediastore.settings import ChunkStoreSettings
 
@@ -46,7 +46,7 @@ class S3ChunkStore:
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
         require_document_key(key)
         condition = {"if-none-match": "*"} if version is None else {"if-match": version}
-        answer = await self._put(key, body, zlib.crc32(body), condition, name="put_if")
+        answer = await self._put(key, body, checksum.crc32(body), condition, name="put_if")
         return _etag(answer)
 
     async def get(self, key: str) -> bytes:
@@ -114,7 +114,7 @@ class S3ChunkStore:
             more = bool(page) and answer["IsTruncated"]
 
     async def check(self) -> None:
-        await self.put(PROBE_KEY, PROBE_BODY, crc32=zlib.crc32(PROBE_BODY))
+        await self.put(PROBE_KEY, PROBE_BODY, crc32=checksum.crc32(PROBE_BODY))
         try:
             found = await self.get(PROBE_KEY)
         except MissingKey:

@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 
 import http_sf
 from blake3 import blake3
-from zlib_ng import zlib_ng
+
+from mediastore.content.checksum import crc32
 
 
 class RunningDigest(Protocol):
@@ -35,7 +36,7 @@ class Crc32:
         self._value = value
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        self._value = zlib_ng.crc32(data, self._value)
+        self._value = crc32(data, self._value)
 
     def digest(self) -> bytes:
         return self._value.to_bytes(4, "big")

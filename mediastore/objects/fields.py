@@ -1,5 +1,6 @@
 """What a client may write into an object, and what it may ask of a listing: parsed, bounded."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -10,8 +11,16 @@ from uuid import UUID
 from aiohttp import web
 from multidict import MultiMapping
 
-from mediastore.errors import BadMetadata, BadRequest, NotFound, TooLarge, UnsupportedMediaType
+from mediastore.errors import (
+    BadMetadata,
+    BadRequest,
+    NotFound,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from mediastore.objects.cursor import read_cursor
+from mediastore.settings import HttpSettings
 
 NAME_LENGTH_MAX = 1024
 OWNER_LENGTH_MAX = 256
@@ -49,12 +58,12 @@ def parse_object_id(text: str) -> UUID:
 
 
 async def read_change(
-    request: web.Request, *, body_max_bytes: int, metadata_max_bytes: int
+    request: web.Request, http: HttpSettings, *, metadata_max_bytes: int
 ) -> ObjectChange:
-    """The body of a PATCH. Raises UnsupportedMediaType, TooLarge, BadRequest, BadMetadata."""
+    """The body of a PATCH. Raises UnsupportedMediaType, BadMetadata, what read_json_object does."""
     if request.content_type not in ("application/json", "application/merge-patch+json"):
         raise UnsupportedMediaType("send application/json")
-    document = await read_json_object(request, body_max_bytes=body_max_bytes)
+    document = await read_json_object(request, http)
     unknown = document.keys() - {"name", "owner", "metadata"}
     if unknown:
         raise BadRequest(f"only name, owner and metadata can be changed, not {min(unknown)!r}")
@@ -67,9 +76,16 @@ async def read_change(
     )
 
 
-async def read_json_object(request: web.Request, *, body_max_bytes: int) -> dict[str, Any]:
-    """A body that is one JSON object. Raises TooLarge, BadRequest."""
-    return _json_object(await _read_body(request, body_max_bytes))
+async def read_json_object(request: web.Request, http: HttpSettings) -> dict[str, Any]:
+    """A body that is one JSON object. It is small: all of it comes within the time that any body
+    may be silent. Raises TooLarge, BadRequest, RequestTimeout.
+    """
+    try:
+        async with asyncio.timeout(http.body_idle_timeout_seconds):
+            body = await _read_body(request, http.json_body_max_bytes)
+    except TimeoutError:
+        raise RequestTimeout("the JSON came too slowly") from None
+    return _json_object(body)
 
 
 def checked_text(field: str, value: object, length_max: int) -> str:

@@ -80,9 +80,7 @@ async def change(request: web.Request) -> web.Response:
     id_ = parse_object_id(request.match_info["id"])
     settings = request.app[SETTINGS]
     wanted = await read_change(
-        request,
-        body_max_bytes=settings.http.json_body_max_bytes,
-        metadata_max_bytes=settings.uploads.metadata_max_bytes,
+        request, settings.http, metadata_max_bytes=settings.uploads.metadata_max_bytes
     )
     catalog = request.app[CATALOG]
     item = await change_object(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from mediastore.catalog.uploads import Upload
 from mediastore.content.digests import (
     MalformedDigest,
     parse_digests,
@@ -27,6 +28,24 @@ def repr_digest(request: web.Request) -> dict[str, bytes]:
     return _parsed(parse_digests, request, "Repr-Digest")
 
 
+def refuse_digests(request: web.Request, instead: str) -> None:
+    """For a body that is not itself what is stored: a digest of it would say nothing of that.
+
+    Raises BadRequest, which says what to send `instead`.
+    """
+    for field in ("Content-Digest", "Repr-Digest"):
+        if field in request.headers:
+            raise BadRequest(f"{field} is not checked here: send {instead}")
+
+
+def check_declared(request: web.Request, upload: Upload) -> None:
+    """For a later request of an upload: its Repr-Digest is one that was declared at the creation,
+    for only those are computed. Raises BadChecksum.
+    """
+    if not repr_digest(request).items() <= upload.declared_digests.items():
+        raise BadChecksum("Repr-Digest was not declared so when the upload was created")
+
+
 def wanted_digests(request: web.Request) -> list[str]:
     """Algorithms of the Repr-Digest that the client wants back, most wanted first.
 
@@ -42,13 +61,17 @@ def wanted_digests(request: web.Request) -> list[str]:
 
 
 def upload_checksum(request: web.Request) -> dict[str, bytes]:
-    """tus, Extensions: Checksum. Raises BadChecksum; BadRequest for one that is to come behind the
-    body, because trailers do not get through the HTTP server: it would never be checked.
+    """tus, Extensions: Checksum; Content-Digest says the same. Raises BadChecksum, BadDigest if
+    they contradict; BadRequest for one that is to come behind the body, because trailers do not get
+    through the HTTP server: it would never be checked.
     """
     trailers = ",".join(request.headers.getall("Trailer", ())).lower().split(",")
     if "upload-checksum" in (trailer.strip() for trailer in trailers):
         raise BadRequest("send Upload-Checksum as a header: this server does not see trailers")
-    return _parsed(lambda lines: parse_upload_checksum(",".join(lines)), request, "Upload-Checksum")
+    checksum = _parsed(
+        lambda lines: parse_upload_checksum(",".join(lines)), request, "Upload-Checksum"
+    )
+    return united(checksum, content_digest(request))
 
 
 def united(*declared: Mapping[str, bytes]) -> dict[str, bytes]:

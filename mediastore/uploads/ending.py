@@ -7,7 +7,6 @@ one transaction); or it has not, or there is more to do (fragments.py), and a jo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import (
@@ -19,7 +18,7 @@ from mediastore.catalog.uploads import (
     intend,
     new_epoch,
 )
-from mediastore.catalog.whole_body import begin_body
+from mediastore.catalog.whole_body import begin_body, begun_upload
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest
 from mediastore.uploads.batch import Batch
@@ -56,7 +55,7 @@ async def store_whole_body(
         parts.metrics.acknowledged_bytes.inc(batch.size)
         return parts.finished(begun)
     parts.metrics.uploads_created[draft.protocol].inc()
-    upload = _born(parts, draft, epoch, batch.size)
+    upload = begun_upload(draft, epoch=epoch, size=batch.size, now=parts.clock.now())
 
     async def intent() -> list[IntentChunk]:
         return await intend(
@@ -64,9 +63,7 @@ async def store_whole_body(
         )
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(
-            parts, upload, batch, chunks, blob, draft.declared_digests, draft.idempotency_key
-        )
+        return await _commit_and_finish(parts, upload, batch, chunks, blob, draft.declared_digests)
 
     try:
         return await parts.batches.put_and_commit(batch, begun, intent, commit_last)
@@ -80,8 +77,6 @@ async def store_last_batch(
     pipeline: Pipeline,
     batch: Batch,
     hasher: BlobHasher,
-    *,
-    idempotency_key: str | None,
 ) -> Object | None:
     """The last batch of an open upload, maybe empty; those before it may be under way. None: a job
     is at it, the object comes later.
@@ -89,15 +84,13 @@ async def store_last_batch(
     Raises BadDigest before the batch is stored, if it is a declared digest that is wrong.
     """
     if hasher.offset != pipeline.end + batch.size:
-        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
+        return await _finish_later(parts, pipeline, batch, hasher)
     blob, digests = hasher.digest(), declared_digests(hasher, pipeline.upload.declared_digests)
     if needs_job(parts.settings, pipeline.upload, batch):
-        return await _finish_later(parts, pipeline, batch, hasher, idempotency_key)
+        return await _finish_later(parts, pipeline, batch, hasher)
 
     async def commit_last(chunks: Sequence[CommitChunk]) -> Object:
-        return await _commit_and_finish(
-            parts, pipeline.upload, batch, chunks, blob, digests, idempotency_key
-        )
+        return await _commit_and_finish(parts, pipeline.upload, batch, chunks, blob, digests)
 
     return await pipeline.store(batch, commit_last)
 
@@ -109,7 +102,6 @@ async def _commit_and_finish(
     chunks: Sequence[CommitChunk],
     blob: bytes,
     digests: Mapping[str, bytes],
-    idempotency_key: str | None,
 ) -> Object:
     await parts.trust.look_at(blob)
     made = await commit_and_finish(
@@ -119,7 +111,7 @@ async def _commit_and_finish(
         chunks,
         blob=blob,
         chunking=parts.settings.chunking,
-        idempotency_key=idempotency_key,
+        idempotency_key=upload.idempotency_key,
         digests=digests,
     )
     parts.metrics.acknowledged_bytes.inc(batch.acknowledged_bytes)
@@ -131,7 +123,6 @@ async def _finish_later(
     pipeline: Pipeline,
     batch: Batch,
     hasher: BlobHasher,
-    idempotency_key: str | None,
 ) -> Object | None:
     """Commit the last batch as finishing; a job does the rest."""
 
@@ -146,7 +137,7 @@ async def _finish_later(
         state="finishing",
         fragments=pipeline.upload.fragments + len(batch.chunks),
     )
-    made = await parts.finisher.finish(whole, hasher, idempotency_key=idempotency_key)
+    made = await parts.finisher.finish(whole, hasher)
     return None if made is None else parts.finished(made)
 
 
@@ -157,24 +148,3 @@ def _checked_blob_hash(hasher: BlobHasher, draft: UploadDraft) -> bytes:
     if draft.declared_hash not in (None, blob):
         raise BadDigest
     return blob
-
-
-def _born(parts: UploadParts, draft: UploadDraft, epoch: int, size: int) -> Upload:
-    """The row that `begin_body` has just written."""
-    return Upload(
-        draft.id,
-        draft.tenant,
-        draft.owner,
-        draft.name,
-        draft.content_type,
-        draft.metadata,
-        draft.protocol,
-        "open",
-        0,
-        size,
-        draft.declared_hash,
-        epoch,
-        parts.clock.now() + timedelta(seconds=draft.expires_seconds),
-        draft.declared_digests,
-        expires_seconds=draft.expires_seconds,
-    )

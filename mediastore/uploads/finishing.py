@@ -6,7 +6,9 @@ epoch. A job outlives the request that started it: the client may leave and ask 
 """
 
 import asyncio
+import logging
 from contextlib import suppress
+from http import HTTPStatus
 from uuid import UUID
 
 import structlog
@@ -82,15 +84,13 @@ class Finisher:
         self._jobs: dict[UUID, asyncio.Task[Object]] = {}
         self._places = asyncio.Semaphore(JOBS_MAX)
 
-    async def finish(
-        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
-    ) -> Object | None:
+    async def finish(self, upload: Upload, hasher: BlobHasher) -> Object | None:
         """Start the job and wait for it a while; None: it is still running.
 
         Raises what the job raised: BadDigest, IdempotencyKeyInUse, ContentDamaged, ContentMissing,
         unavailable parts.
         """
-        return await self._wait(self.start(upload, hasher, idempotency_key=idempotency_key))
+        return await self._wait(self.start(upload, hasher))
 
     async def resume(self, id_: UUID) -> Object | None:
         """Wait for this process's job, or start one if the upload's job shows no life.
@@ -131,11 +131,9 @@ class Finisher:
         if jobs:
             await asyncio.wait(jobs)
 
-    def start(
-        self, upload: Upload, hasher: BlobHasher, *, idempotency_key: str | None = None
-    ) -> asyncio.Task[Object]:
+    def start(self, upload: Upload, hasher: BlobHasher) -> asyncio.Task[Object]:
         """Start the job of a finishing upload whose epoch is this process's."""
-        job = asyncio.create_task(self._run(upload, hasher, idempotency_key))
+        job = asyncio.create_task(self._run(upload, hasher))
         self._jobs[upload.id] = job
         job.add_done_callback(lambda _: self._ended(upload.id, job))
         return job
@@ -144,13 +142,13 @@ class Finisher:
         if self._jobs.get(id_) is job:
             del self._jobs[id_]
         if not job.cancelled() and (error := job.exception()) is not None:
-            log.error("finishing_failed", upload=str(id_), error=repr(error))
+            log.log(_level(error), "finishing_failed", upload=str(id_), error=repr(error))
 
     async def _wait(self, job: asyncio.Task[Object]) -> Object | None:
         done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
         return job.result() if done else None
 
-    async def _run(self, upload: Upload, hasher: BlobHasher, idempotency_key: str | None) -> Object:
+    async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
         # Without a sign of life it expires in the end, unless an upload of the same bytes heals it.
         if await has_damaged_chunk(self._catalog, upload.id):
             raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
@@ -169,11 +167,13 @@ class Finisher:
                 blob=blob,
                 size=upload.offset,
                 chunking=self._settings.chunking,
-                idempotency_key=idempotency_key,
+                idempotency_key=upload.idempotency_key,
                 digests=declared_digests(hasher, upload.declared_digests),
             )
         except (BadDigest, IdempotencyKeyInUse, TypeMismatch, TypeNotAllowed):
-            dropped_bytes = await terminate_upload(self._catalog, upload.tenant, upload.id)
+            dropped_bytes = await terminate_upload(
+                self._catalog, upload.tenant, upload.id, epoch=upload.epoch
+            )
             if dropped_bytes is not None:
                 self._metrics.upload_abandoned(dropped_bytes)
             raise
@@ -214,3 +214,12 @@ class Finisher:
                     expires_seconds=upload.expires_seconds,
                 )
             await self._clock.sleep(TOUCH_SECONDS)
+
+
+def _level(error: BaseException) -> int:
+    """A client's fault, or an upload that is another's or gone by now, is nobody's to look at."""
+    if isinstance(error, Unavailable):
+        return logging.WARNING
+    if isinstance(error, MediastoreError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return logging.INFO
+    return logging.ERROR

@@ -16,6 +16,7 @@ from mediastore.problems import problem_document
 from mediastore.public_urls import client_address, public_base
 from mediastore.request_errors import BadForm
 from mediastore.uploads.body import BodyReader
+from mediastore.uploads.digest_fields import refuse_digests
 from mediastore.uploads.form_fields import FormFields
 from mediastore.uploads.form_files import FormFiles
 from mediastore.uploads.form_parts import FormReader, boundary_of
@@ -36,6 +37,7 @@ async def create(request: web.Request) -> web.Response:
     boundary = boundary_of(request.headers["Content-Type"])
     fields = FormFields(request.query, metadata_max_bytes=settings.uploads.metadata_max_bytes)
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
+    refuse_digests(request, "the fields blake3 or sha-256 before a file")
     want_body(request)
     body = BodyReader(request.content, request.app[CLOCK], settings.http, settings.uploads)
     with uploads.reading(tenant.id, body):

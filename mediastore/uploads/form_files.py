@@ -182,7 +182,7 @@ class FormFiles:
         if received.end is not BodyEnd.WHOLE:
             self.outcomes.pop()  # what has not come whole is not kept
         elif received.object is None:
-            raise UploadFinishing
+            raise UploadFinishing(id=str(draft.id))
         else:
             outcome.object = received.object
 

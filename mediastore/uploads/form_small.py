@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mediastore.catalog.bodies import find_by_idempotency_keys
+from mediastore.catalog.idempotency import find_by_idempotency_keys
 from mediastore.catalog.objects import Object
 from mediastore.catalog.uploads import UploadDraft
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher

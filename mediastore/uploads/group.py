@@ -8,7 +8,6 @@ body fails alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -23,6 +22,7 @@ from mediastore.catalog.uploads import (
     intend,
     new_epoch,
 )
+from mediastore.catalog.whole_body import begun_upload
 from mediastore.chunkstore.keys import new_generation
 from mediastore.content.hashing import BlobHasher
 from mediastore.errors import BadDigest, Conflict, MediastoreError
@@ -155,20 +155,17 @@ def _bodies(group: Sequence[WholeBody]) -> list[Body]:
 
 
 def _upload_of(parts: UploadParts, group: Sequence[WholeBody]) -> Upload:
-    """The row that `begin_bodies` writes for what it cannot link."""
-    draft = group[0].draft
-    return Upload(
+    """The row that `begin_bodies` writes for what it cannot link. No client ever sees it."""
+    of_one, size = group[0].draft, sum(body.size for body in group)
+    draft = UploadDraft(
         uuid7(),
-        draft.tenant,
-        "",
-        "",
-        "multipart/form-data",
-        {},
-        draft.protocol,
-        "open",
-        0,
-        sum(body.size for body in group),
-        None,
-        new_epoch(),
-        parts.clock.now() + timedelta(seconds=parts.settings.uploads.expires_seconds),
+        of_one.tenant,
+        owner="",
+        name="",
+        content_type="multipart/form-data",
+        metadata={},
+        protocol=of_one.protocol,
+        length=size,
+        expires_seconds=of_one.expires_seconds,
     )
+    return begun_upload(draft, epoch=new_epoch(), size=size, now=parts.clock.now())

@@ -51,10 +51,14 @@ class UploadParts:
         return made
 
     async def drop(self, upload: Upload) -> None:
-        """Give up an upload that nobody can resume; its references are released."""
-        self.hashes.forget(upload.id)
-        dropped_bytes = await terminate_upload(self.catalog, upload.tenant, upload.id)
+        """Give up an upload that its writer holds; its references are released. One that another
+        writer has taken over meanwhile stays.
+        """
+        dropped_bytes = await terminate_upload(
+            self.catalog, upload.tenant, upload.id, epoch=upload.epoch
+        )
         if dropped_bytes is not None:
+            self.hashes.forget(upload.id)
             self.metrics.upload_abandoned(dropped_bytes)
 
     async def drop_quietly(self, upload: Upload) -> None:

@@ -25,6 +25,7 @@ from mediastore.public_urls import client_address
 from mediastore.request_errors import SourceFailed, SourceRefused
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.uploads.digest_fields import refuse_digests
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.metadata import checked_idempotency_key, from_query
@@ -126,10 +127,9 @@ async def create(request: web.Request) -> web.Response:
     if request.query:
         raise BadRequest("a pull takes no query: everything is in its JSON")
     key = checked_idempotency_key(request.headers.get("Idempotency-Key"))
+    refuse_digests(request, "the members blake3 or sha-256")
     want_body(request)
-    wanted = read_wanted(
-        await read_json_object(request, body_max_bytes=settings.http.json_body_max_bytes)
-    )
+    wanted = read_wanted(await read_json_object(request, settings.http))
 
     async def made() -> Object:
         with request.app[PULLS].place():
@@ -173,7 +173,9 @@ async def _received(uploads: Uploads, draft: UploadDraft, body: PullReader) -> O
         received = await session.receive(body)
     if received.object is not None:
         return received.object
-    raise UploadFinishing if received.upload is not None else ShuttingDown
+    if received.upload is not None:
+        raise UploadFinishing(id=str(draft.id))
+    raise ShuttingDown
 
 
 def read_wanted(document: Mapping[str, Any]) -> Wanted:

@@ -47,7 +47,7 @@ async def create(request: web.Request) -> web.Response:
         want_body(request)
         standing = await uploads.receive_new(draft, request.content, ends_with_body=True)
         if standing.object is None:
-            raise UploadFinishing
+            raise UploadFinishing(id=str(draft.id))
         return standing.object
 
     return await answer_once(request, tenant.id, key, made)

@@ -17,20 +17,12 @@ from mediastore.app_keys import (
 )
 from mediastore.hooks.posting import open_poster
 from mediastore.uploads import dispatch, peek, tus
-from mediastore.uploads.admission import Admission
-from mediastore.uploads.batch import BatchStore
-from mediastore.uploads.before_create import BeforeCreate
-from mediastore.uploads.finishing import Finisher
+from mediastore.uploads.assembly import assemble
 from mediastore.uploads.ietf import resource as ietf
 from mediastore.uploads.interim import close_when_unwanted, expect_after_checks
-from mediastore.uploads.joining import Joiner
 from mediastore.uploads.keys import UPLOADS
-from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.pull import PULLS, Pulls
-from mediastore.uploads.rechunking import Rechunker
-from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.service import Uploads
-from mediastore.uploads.trust import StoreTrust
 
 
 def add_routes(app: web.Application) -> None:
@@ -53,49 +45,35 @@ def add_routes(app: web.Application) -> None:
 
 
 async def _uploads(app: web.Application) -> AsyncIterator[None]:
-    settings, catalog, store = app[SETTINGS], app[CATALOG], app[CHUNK_STORE]
-    memory, metrics = app[MEMORY], app[METRICS]
-    trust = StoreTrust(catalog, store, app[CLOCK])
-    await trust.ask()
-    batches = BatchStore(store, metrics, trust)
-    hashes = RunningHashes(settings.uploads.takeover_hashers_max)
-    rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     async with open_poster(app[CLOCK]) as poster:
-        hook = BeforeCreate(poster, settings, app[CLOCK], metrics)
-        admission = Admission(app[AUTHENTICATOR].policies, hook, settings.uploads)
-        finisher = Finisher(
-            catalog, store, memory, rechunker, admission, settings, app[CLOCK], metrics, trust
+        parts = assemble(
+            app[SETTINGS],
+            app[CLOCK],
+            app[CATALOG],
+            app[CHUNK_STORE],
+            app[MEMORY],
+            app[METRICS],
+            policies=app[AUTHENTICATOR].policies,
+            poster=poster,
         )
-        joiner = Joiner(catalog, hashes, finisher, admission, metrics, app[CLOCK])
-        app[UPLOADS] = Uploads(
-            UploadParts(
-                settings=settings,
-                clock=app[CLOCK],
-                catalog=catalog,
-                store=store,
-                memory=memory,
-                metrics=metrics,
-                batches=batches,
-                hashes=hashes,
-                rechunker=rechunker,
-                finisher=finisher,
-                joiner=joiner,
-                admission=admission,
-                trust=trust,
-            )
+        await parts.trust.ask()
+        app[UPLOADS] = uploads = Uploads(parts)
+        app[PULLS] = Pulls(app[SETTINGS], app[METRICS])
+        app[peek.PEEK_TOKENS] = PeekTokens(app[CATALOG], app[CLOCK])
+        lasting = (
+            parts.finisher.sweep(),
+            parts.joiner.sweep(),
+            uploads.replicas.run(),
+            uploads.open.run(),
+            parts.trust.keep_asking(),
         )
-        app[PULLS] = Pulls(settings, metrics)
-        app[peek.PEEK_TOKENS] = PeekTokens(catalog, app[CLOCK])
-        sweeping = [asyncio.create_task(finisher.sweep()), asyncio.create_task(joiner.sweep())]
-        listening = asyncio.create_task(app[UPLOADS].replicas.run())
-        counting = asyncio.create_task(app[UPLOADS].open.run())
-        asking = asyncio.create_task(trust.keep_asking())
+        tasks = [asyncio.create_task(work) for work in lasting]
         yield
-        for task in (*sweeping, listening, counting, asking):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(listening, counting, return_exceptions=True)
-        await rechunker.close()
-        await finisher.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.rechunker.close()
+        await parts.finisher.close()
 
 
 async def _stop(app: web.Application) -> None:

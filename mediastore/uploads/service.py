@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from mediastore.catalog.digests import NO_DIGESTS
 from mediastore.catalog.dropping import terminate_upload
+from mediastore.catalog.idempotency import find_by_idempotency_keys
 from mediastore.catalog.objects import Object, get_object
 from mediastore.catalog.taking import end_writer
 from mediastore.catalog.upload_lengths import declare_length
@@ -20,7 +21,6 @@ from mediastore.catalog.uploads import (
     Upload,
     UploadDraft,
     create_upload,
-    find_by_idempotency_key,
     get_upload,
 )
 from mediastore.errors import (
@@ -237,7 +237,8 @@ class Uploads:
         """The object that an earlier request with this Idempotency-Key has made."""
         if idempotency_key is None:
             return None
-        return await find_by_idempotency_key(self.parts.catalog, tenant, idempotency_key)
+        found = await find_by_idempotency_keys(self.parts.catalog, tenant, [idempotency_key])
+        return found.get(idempotency_key)
 
     async def _finished_if_whole(self, upload: Upload) -> Standing:
         if not upload.whole or upload.concat == "partial":
@@ -247,9 +248,7 @@ class Uploads:
         try:
             await check.look(upload, (), ends=True)
             pipeline = Pipeline(self.parts, upload, start=upload.offset)
-            made = await store_last_batch(
-                self.parts, pipeline, Batch(()), hasher, idempotency_key=None
-            )
+            made = await store_last_batch(self.parts, pipeline, Batch(()), hasher)
         except CONTENT_REFUSED:
             await self.parts.drop(upload)
             raise

@@ -198,10 +198,7 @@ class Session:
         batch = Batch(tuple(self._filling), self._staged_bytes)
         if self._draft is not None and self.upload is None:
             return await store_whole_body(self._parts, self._draft, batch, self._hasher)
-        key = None if self._draft is None else self._draft.idempotency_key
-        made = await store_last_batch(
-            self._parts, self._pipeline, batch, self._hasher, idempotency_key=key
-        )
+        made = await store_last_batch(self._parts, self._pipeline, batch, self._hasher)
         if made is None:  # what the answer acknowledges is the row as it stands now
             upload, whole = self._pipeline.upload, self._received
             self._pipeline.row = replace(upload, offset=whole, length=whole, state="finishing")

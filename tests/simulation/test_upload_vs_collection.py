@@ -34,19 +34,10 @@ from mediastore.hooks.posting import open_poster
 from mediastore.memory import MemoryBudget
 from mediastore.settings import Settings, load_settings
 from mediastore.telemetry.metrics import Metrics
-from mediastore.uploads.admission import Admission, AdmittedDraft
-from mediastore.uploads.batch import BatchStore
-from mediastore.uploads.before_create import BeforeCreate
-from mediastore.uploads.finishing import Finisher
-from mediastore.uploads.joining import Joiner
-from mediastore.uploads.parts import UploadParts
-from mediastore.uploads.rechunking import Rechunker
-from mediastore.uploads.running_hash import RunningHashes
-from mediastore.uploads.service import (
-    Uploads,
-)
+from mediastore.uploads.admission import AdmittedDraft
+from mediastore.uploads.assembly import assemble
+from mediastore.uploads.service import Uploads
 from mediastore.uploads.standing import Standing
-from mediastore.uploads.trust import StoreTrust
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
 from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
@@ -276,36 +267,15 @@ async def simulation(
         await create_tenant(catalog, TENANT, trash_seconds=TRASH)
         stepped, metrics = SteppedCatalog(catalog, stepper), Metrics.create()
         stepped_store, memory = SteppedStore(store, stepper), MemoryBudget(1 << 30)
-        trust = StoreTrust(stepped, stepped_store, SystemClock())
-        batches, hashes = BatchStore(stepped_store, metrics, trust), RunningHashes(100)
-        rechunker = Rechunker(stepped, stepped_store, batches, memory, hashes, metrics, settings)
-        hook = BeforeCreate(poster, settings, SystemClock(), metrics)
-        admission = Admission(Policies(catalog, SystemClock()), hook, settings.uploads)
-        finisher = Finisher(
+        parts = assemble(
+            settings,
+            SystemClock(),
             stepped,
             stepped_store,
             memory,
-            rechunker,
-            admission,
-            settings,
-            SystemClock(),
             metrics,
-            trust,
-        )
-        parts = UploadParts(
-            settings=settings,
-            clock=SystemClock(),
-            catalog=stepped,
-            store=stepped_store,
-            memory=memory,
-            metrics=metrics,
-            batches=batches,
-            hashes=hashes,
-            rechunker=rechunker,
-            finisher=finisher,
-            joiner=Joiner(stepped, hashes, finisher, admission, metrics, SystemClock()),
-            admission=admission,
-            trust=trust,
+            policies=Policies(catalog, SystemClock()),
+            poster=poster,
         )
         world = World(catalog, store, clock, connection)
         yield Simulation(world, stepper, settings, Uploads(parts), asyncio.Event())

@@ -27,6 +27,7 @@ BANNED_CALLS = {
     "datetime.utcnow": "Clock.now()",
     "asyncio.sleep": "Clock.sleep()",
     "pickle.loads": "a format that runs no code",
+    "zlib.crc32": "content.checksum.crc32()",
 }
 CLOCK = ROOT / "mediastore" / "clock.py"
 PRINTING = {
@@ -52,7 +53,7 @@ FOLDERS = (
     "requirements",
     "tests",
 )
-MADE_FOLDERS = {"node_modules", "__pycache__", "results"}
+MADE = {".git", "node_modules", "__pycache__", "results"}  # .git is a file in a worktree
 UNFINISHED = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
 
 
@@ -64,7 +65,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     """Every text file of the repository, without what tools and runs have made."""
     below = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
     for path in [*ROOT.iterdir(), *below]:
-        if MADE_FOLDERS.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
+        if MADE.isdisjoint(path.relative_to(ROOT).parts) and path.is_file():
             try:
                 yield path, path.read_text(encoding="utf-8")
             except UnicodeDecodeError:

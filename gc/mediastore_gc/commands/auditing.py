@@ -4,7 +4,7 @@ A report is printed whole, then the outcome becomes the exit code: 0 nothing was
 was, 41 stopped before the end (SIGTERM or Ctrl-C let the page under way finish).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,7 @@ from typing import Annotated, Any
 import typer
 from prometheus_client import CollectorRegistry
 
-from mediastore.catalog.auditing import CopyName, HashRange, estimated_rows
-from mediastore.catalog.collection import chunks_total
+from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import parse_chunk_key
 from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.chunkstore.protocol import ChunkStore
@@ -24,7 +23,8 @@ from mediastore.collector_errors import AuditFindings, AuditStopped
 from mediastore.errors import BadSettings
 from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
-from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of, show
+from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of
+from mediastore_gc.commands.command_line import show as show_answer
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import Health, examine
 from mediastore_gc.dooming import OrphanDoom
@@ -32,12 +32,11 @@ from mediastore_gc.inventory import Inventory
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge
 from mediastore_gc.progress import Progress
+from mediastore_gc.reconcile import reconcile
 from mediastore_gc.rendering import as_json as json_of
 from mediastore_gc.room import Room
 from mediastore_gc.scrub import Scrub, ScrubOrder
 from mediastore_gc.verify import Verify
-
-auditing = group()
 
 Prefix = Annotated[
     str, typer.Option(metavar="HEX", help="Only hashes that begin so: 256 runs of two digits.")
@@ -46,6 +45,9 @@ InventoryFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="An S3 Inventory's manifest.json instead of a listing."),
 ]
+
+
+auditing = group()
 
 
 @auditing.command("verify")
@@ -86,7 +88,7 @@ def verify_command(
         )
         async with shown(progress, quiet=as_json):
             found = await verify.run(resume)
-        show(json_of(found), lines_of.verified_lines(found, repaired=repair), as_json=as_json)
+        show(found, lines_of.verified_lines(found, repaired=repair), as_json=as_json)
         if found.resume is not None:
             raise AuditStopped(f"stopped; go on with --resume {found.resume}")
         if found.findings.unmended:
@@ -121,9 +123,7 @@ def orphans_command(
 
     async def work(room: Room) -> None:
         doom = OrphanDoom(room.catalog, room.store, settings.collection, SystemClock())
-        progress = Progress()
-        rows = await estimated_rows(room.catalog, "chunks", "doomed")
-        progress.begin("comparing keys", "keys", round(rows * range_.share) or None)
+        progress = Progress("orphans", "keys")
         merge = KeyMerge(
             room.catalog,
             room.store,
@@ -178,9 +178,8 @@ def scrub_command(
     )
 
     async def work(room: Room) -> None:
-        progress = Progress()
-        progress.begin("reading chunks", "bytes", await _scrub_bytes(room, order))
-        async with _second_store(heal_from) as second, shown(progress, quiet=as_json):
+        progress = Progress("scrub", "bytes")
+        async with _second_store(heal_from) as second:
             scrub = Scrub(
                 room.catalog,
                 room.store,
@@ -190,13 +189,41 @@ def scrub_command(
                 stop=room.stop,
                 progress=progress,
             )
-            found = await scrub.run(order)
-        show(json_of(found), lines_of.scrubbed_lines(found, dry_run=dry_run), as_json=as_json)
+            async with shown(progress, quiet=as_json):
+                found = await scrub.run(order)
+        show(found, lines_of.scrubbed_lines(found, dry_run=dry_run), as_json=as_json)
         if found.bad > len(found.healed):
             raise AuditFindings(f"{found.bad - len(found.healed)} chunks are bad")
         if found.resume is not None:
             option = "--since" if since else "--after"
             raise AuditStopped(f"stopped; go on with {option} {found.resume}")
+
+    in_room(settings_of(context, config), work)
+
+
+@auditing.command("reconcile")
+def reconcile_command(
+    context: typer.Context,
+    config: Config = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """After a restore of the database: check every chunk row against the store.
+
+    Exit codes: 0 nothing is missing, 40 the report names what is, 41 stopped before the end.
+    """
+
+    async def work(room: Room) -> None:
+        progress = Progress()
+        async with shown(progress, quiet=as_json):
+            found = await reconcile(
+                room.catalog, room.store, apply=apply, stop=room.stop, progress=progress
+            )
+        show(found, lines_of.reconciled_lines(found), as_json=as_json)
+        if found.missing:
+            raise AuditFindings(f"{found.missing} chunks are missing or cut short")
 
     in_room(settings_of(context, config), work)
 
@@ -210,13 +237,20 @@ def doctor_command(context: typer.Context, config: Config = None, as_json: Json 
 
     async def work(room: Room) -> None:
         found = await examine(room.catalog, room.store, room.settings, SystemClock())
-        lines = (f"{item.health.value:<8} {item.name}: {item.says}" for item in found)
-        show(json_of(found), lines, as_json=as_json)
+        show(
+            found,
+            (f"{item.health.value:<8} {item.name}: {item.says}" for item in found),
+            as_json=as_json,
+        )
         bad = [item.name for item in found if item.health is Health.BAD]
         if bad:
             raise AuditFindings(f"not fit: {', '.join(bad)}")
 
     in_room(settings_of(context, config), work)
+
+
+def show(found: object, lines: Iterable[str], *, as_json: bool) -> None:
+    show_answer(json_of(found), lines, as_json=as_json)
 
 
 def _listed(
@@ -247,11 +281,3 @@ def _copy_of(key: str) -> CopyName:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
-
-
-async def _scrub_bytes(room: Room, order: ScrubOrder) -> int | None:
-    """About how much there is to read; None: not known."""
-    if order.since is not None:
-        return None
-    total = await chunks_total(room.catalog)
-    return round(total.bytes * order.sample * order.range_.share) or None

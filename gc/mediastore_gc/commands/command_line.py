@@ -40,7 +40,7 @@ def group() -> typer.Typer:
 def exit_codes() -> str:
     """What `--help` says of them; the same for every verb, and they never change."""
     kinds: list[type[MediastoreError]] = [*_FAMILIES]
-    kinds += [kind for kind in every_error() if kind.__module__ == CollectorRefused.__module__]
+    kinds += [kind for kind in every_error() if issubclass(kind, CollectorRefused)]
     lines = {0: "done, or nothing to do"}
     for kind in kinds:
         lines.setdefault(kind.exit_code, f"{kind.code}: {kind.message().rstrip('.')}")

@@ -11,7 +11,7 @@ UPDATE gc_state SET paused_at = catalog_clock(), paused_why = $1;
 UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 
 -- name: uploads_expire
-SELECT uploads, bytes, entries FROM uploads_expire_v3($1, $2);
+SELECT uploads, bytes, entries FROM uploads_expire_v4($1, $2);
 
 -- name: trash_purge
 SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v2($1, $2);

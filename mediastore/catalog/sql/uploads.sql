@@ -1,9 +1,9 @@
 -- name: upload_create
 INSERT INTO uploads (id, tenant, owner, name, content_type, metadata, protocol, length, declared_hash, epoch,
                      created_at, touched_at, expires_at, declared_digests, tus_metadata,
-                     writer, expires_seconds, expiry_fixed, concat)
+                     writer, expires_seconds, expiry_fixed, concat, idempotency_key)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, catalog_clock(), catalog_clock(),
-        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15, $16)
+        catalog_clock() + make_interval(secs => $11), $12, $13, $14, $11, $15, $16, $17)
 RETURNING *;
 
 -- name: upload_take
@@ -58,7 +58,7 @@ SELECT linked_at, hash, generation, stored, damaged
 FROM body_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: upload_terminate
-SELECT upload_abandon_v1($1, $2, $3, $4);
+SELECT upload_abandon_v2($1, $2, $3, $4, $5);
 
 -- name: upload_correct_type
 UPDATE uploads SET content_type = $3 WHERE id = $1 AND epoch = $2;
@@ -95,10 +95,6 @@ RETURNING *;
 -- name: uploads_finishing_stale
 SELECT id FROM uploads WHERE state = 'finishing' AND touched_at < catalog_clock() - make_interval(secs => $1)
 ORDER BY touched_at LIMIT $2;
-
--- name: idempotency_find
-SELECT o.* FROM idempotency_keys AS k JOIN objects AS o ON o.id = k.object AND o.tenant = k.tenant
-WHERE k.tenant = $1 AND k.key = $2 AND k.expires_at > catalog_clock();
 
 -- name: rechunk_begin
 SELECT cursor, tidied FROM rechunk_begin_v1($1, $2, $3);

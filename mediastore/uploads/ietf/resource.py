@@ -18,7 +18,7 @@ from mediastore.ietf_errors import (
     MismatchingUploadOffset,
 )
 from mediastore.objects.fields import parse_object_id
-from mediastore.uploads.digest_fields import content_digest, wanted_digests
+from mediastore.uploads.digest_fields import check_declared, content_digest, wanted_digests
 from mediastore.uploads.ietf.answers import final_response, in_dialect, limits_for, standing_headers
 from mediastore.uploads.ietf.content import refuse_past_length, take_in
 from mediastore.uploads.ietf.dialects import Dialect
@@ -59,6 +59,7 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     upload = standing.upload
     if upload is None or standing.object is not None or upload.state != "open":
         return await _repeated(request, asked, standing, wanted)
+    check_declared(request, upload)
     upload = await _with_its_length(request, asked, upload, limits)
     standing = await take_in(request, asked, upload, Notices(request, asked))
     if completes:

@@ -8,7 +8,7 @@ from mediastore.app_keys import AUTHENTICATOR, SETTINGS
 from mediastore.catalog.uploads import Upload
 from mediastore.content.digests import Digester
 from mediastore.errors import BadLength, ChecksumMismatch, OffsetMismatch, TooLarge
-from mediastore.uploads.digest_fields import upload_checksum
+from mediastore.uploads.digest_fields import check_declared, upload_checksum
 from mediastore.uploads.interim import want_body
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.standing import Standing
@@ -65,6 +65,7 @@ async def _append(
     request: web.Request, upload: Upload, length: int | None, checksum: Mapping[str, bytes]
 ) -> Standing:
     uploads = request.app[UPLOADS]
+    check_declared(request, upload)
     if length is not None and (length < upload.offset or upload.length not in (None, length)):
         raise BadLength("Upload-Length contradicts what was declared or sent before")
     check_size(request, offset=upload.offset, length=upload.length if length is None else length)

@@ -11,13 +11,8 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from mediastore.catalog.bodies import (
-    Begun,
-    Body,
-    begin_bodies,
-    find_by_idempotency_keys,
-    finish_bodies,
-)
+from mediastore.catalog.bodies import Begun, Body, begin_bodies, finish_bodies
+from mediastore.catalog.idempotency import find_by_idempotency_keys
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.tenants import create_tenant
 from mediastore.catalog.uploads import CommitChunk, Upload, UploadDraft, new_epoch

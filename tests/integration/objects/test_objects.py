@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from mediastore.catalog.queries import load_queries
+from mediastore.settings import Settings
 from tests.integration.delivery.conftest import Keys
-from tests.integration.service import Connection, Service, bearer, upload
+from tests.integration.service import Connection, Service, bearer, running, upload
 
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
@@ -244,3 +245,16 @@ async def test_listings_read_by_index(keys: Keys, service: Service, connection: 
         assert "Index" in plan
         assert "Sort" not in plan
         assert "Seq Scan" not in plan
+
+
+async def test_json_that_never_comes_whole(settings: Settings, keys: Keys) -> None:
+    http = settings.http.model_copy(update={"body_idle_timeout_seconds": 0.05})
+    async with running(settings.model_copy(update={"http": http})) as service:
+        made = await upload(service, keys.acme, b"hello")
+        answer = await service.raw(
+            f"PATCH /v1/objects/{made['id']} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            f"Authorization: Bearer {keys.acme}\r\nContent-Type: application/json\r\n"
+            'Content-Length: 20\r\n\r\n{"name":'.encode()
+        )
+    assert b"408 Request Timeout" in answer
+    assert b'"code": "request_timeout"' in answer

@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 
 import asyncpg
@@ -26,6 +27,10 @@ def checksum(data: bytes, algorithm: str = "sha1") -> dict[str, str]:
     digester = Digester([ours])
     digester.update(data)
     return {"Upload-Checksum": f"{algorithm} {b64encode(digester.digests()[ours]).decode()}"}
+
+
+def rfc_9530(data: bytes) -> dict[str, str]:
+    return {"Content-Digest": f"sha-256=:{b64encode(sha256(data).digest()).decode()}:"}
 
 
 WRONG = checksum(b"something else")
@@ -64,6 +69,29 @@ async def test_every_algorithm_accepts_what_is_right_and_refuses_what_is_not(
         None,
     )
     assert await stored(service, url) == data
+
+
+async def test_content_digest_says_the_same(service: Service) -> None:
+    data = content(9000)
+    url = await create(service, 9000)
+    right, wrong = rfc_9530(data), rfc_9530(data + b"x")
+    assert await send(service, url, 0, data, wrong) == (460, "checksum_mismatch")
+    assert await send(service, url, 0, data, checksum(data) | wrong) == (460, "checksum_mismatch")
+    assert await send(service, url, 0, data, checksum(data, "sha256") | wrong) == (
+        400,
+        "bad_digest",
+    )
+    assert await offset_of(service, url) == 0
+    assert await send(service, url, 0, data, checksum(data) | right) == (204, None)
+    assert await stored(service, url) == data
+
+
+async def test_a_representation_digest_that_comes_late_is_not_passed_over(service: Service) -> None:
+    data = content(9000)
+    url = await create(service, 9000)
+    late = {"Repr-Digest": rfc_9530(data)["Content-Digest"]}
+    assert await send(service, url, 0, data, late) == (400, "bad_checksum")
+    assert await offset_of(service, url) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from aiohttp import ClientResponse
+from structlog.testing import capture_logs
 
 from mediastore.chunkstore.protocol import MissingKey
 from mediastore.errors import ChunkStoreUnavailable
-from mediastore.uploads import finishing
+from mediastore.uploads import finishing, fragments
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
@@ -148,3 +150,71 @@ async def test_content_that_a_job_refuses_is_dropped_and_counted(
     assert await sql.fetchval("SELECT count(*) FROM uploads") == 0
     assert service.app_metric("uploads_ended_total", how="abandoned") == 1
     assert service.app_metric("uploads_unfinished_bytes_total", how="abandoned") == 40_000
+
+
+async def one_request(service: Service, data: bytes) -> ClientResponse:
+    return await service.client.post(
+        "/v1/objects", data=data, headers=service.bearer | {"Idempotency-Key": "once"}
+    )
+
+
+async def test_a_key_outlives_the_process_whose_job_died(
+    start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request that ends in a job; another process ends that, and the request is sent again."""
+    monkeypatch.setattr(fragments, "FINISHED_AT_ONCE_MAX", 0)
+    batches = {"batch_max_bytes": 64 * 1024}
+    first = await start(uploads={**batches, "finishing_wait_seconds": 0.01})
+    first.store.always("get", Fault(gate=asyncio.Event()))
+    monkeypatch.setattr(first.uploads.parts.finisher, "_run", never_ending)
+    data = content(200_000)
+    answer = await one_request(first, data)
+    told = await answer.json()
+    assert (answer.status, told["code"]) == (409, "upload_finishing")
+    await first.uploads.parts.finisher.close()
+
+    await sql.execute("UPDATE uploads SET touched_at = now() - interval '1h'")
+    second = await start(first.kept, uploads=batches)
+    made = await second.uploads.parts.finisher.resume(UUID(told["id"]))
+    assert made is not None
+    again = await one_request(second, data)
+    assert (again.status, (await again.json())["id"]) == (200, told["id"])
+    assert await sql.fetchval("SELECT count(*) FROM objects") == 1
+
+
+async def never_ending(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "level"),
+    [
+        ("UPDATE uploads SET declared_hash = sha256('other')", 400, "info"),
+        ("UPDATE chunks SET damaged_at = now()", 500, "error"),
+    ],
+)
+async def test_whose_fault_it_is_that_a_job_made_no_object(
+    start: Starter, sql: asyncpg.Connection, change: str, status: int, level: str
+) -> None:
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=30)
+    await sql.execute(change)
+    with capture_logs() as logs:
+        assert (await refused(service, url, 20_000, data[20_000:]))[0] == status
+    assert [log["log_level"] for log in logs if log["event"] == "finishing_failed"] == [level]
+
+
+async def test_only_an_upload_s_writer_drops_it(start: Starter, sql: asyncpg.Connection) -> None:
+    """Who was overtaken and then finds its own body wrong has no say any more."""
+    service = await start()
+    url = await create(service, 20_000)
+    id_ = UUID(url.rpartition("/")[2])
+    overtaken = (await service.uploads.take("acme", id_)).upload
+    assert overtaken is not None
+    assert await patch(service, url, 0, content(10_000)) == (204, "10000")
+    await service.uploads.parts.drop(overtaken)
+    assert await offset_of(service, url) == 10_000
+    holder = (await service.uploads.take("acme", id_)).upload
+    assert holder is not None
+    await service.uploads.parts.drop(holder)
+    assert await sql.fetchval("SELECT count(*) FROM uploads") == 0

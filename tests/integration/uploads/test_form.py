@@ -290,6 +290,17 @@ async def test_a_form_needs_a_key(service: Service) -> None:
     assert (answer.status, (await answer.json())["code"]) == (401, "unauthorized")
 
 
+@pytest.mark.parametrize("field", ["Content-Digest", "Repr-Digest"])
+async def test_a_digest_of_the_form_is_not_passed_over(
+    service: Service, sql: asyncpg.Connection, field: str
+) -> None:
+    """It is of no file; and when the form's end shows that it is wrong, its files are stored."""
+    form = encoded(("f", "a.png", b"x"))
+    status, answer = await send(service, form, **{field: "sha-256=:AAAA:"})
+    assert (status, answer["code"]) == (400, "bad_request")
+    assert await sql.fetchval("SELECT count(*) FROM objects") == 0
+
+
 async def test_sending_a_form_again_with_its_idempotency_key(
     service: Service, sql: asyncpg.Connection
 ) -> None:

@@ -11,6 +11,7 @@ from mediastore.catalog.pool import Catalog
 from mediastore.errors import CatalogUnavailable, ChunkStoreUnavailable
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
+from tests.integration.uploads.policies import set_policy
 from tests.integration.uploads.test_form import BOUNDARY, Part, bytes_of, check_exact, encoded, send
 from tests.integration.uploads.test_tus import content
 
@@ -186,3 +187,18 @@ async def test_forms_that_would_hold_more_than_there_is_take_turns(start: Starte
     assert [status for status, _ in answers] == [201] * 12
     assert service.memory.in_use_max_bytes <= 64 * MIB
     assert service.memory.in_use_bytes == 0
+
+
+async def test_what_a_group_leaves_expires_as_the_tenant_s_uploads_do(
+    service: Service, sql: asyncpg.Connection
+) -> None:
+    await set_policy(service, upload_expires_seconds=3600)
+    putting = Fault(gate=asyncio.Event())
+    service.store.always("put", putting)
+    sending = asyncio.create_task(send(service, encoded(("f", "a", b"x"), ("f", "b", b"y"))))
+    await putting.reached.wait()
+    lasts = await sql.fetchval("SELECT expires_at - created_at FROM uploads")
+    assert lasts.total_seconds() == pytest.approx(3600, abs=60)
+    assert putting.gate is not None
+    putting.gate.set()
+    assert (await sending)[0] == 201

@@ -97,3 +97,24 @@ async def test_a_digest_that_is_wanted_comes_with_the_final_response(service: Se
     assert final.headers["Repr-Digest"] == digest(b"abc")
     again = await client.append(url, 3, b"", complete=True, **want)
     assert again.headers["Repr-Digest"] == digest(b"abc")
+
+
+@pytest.mark.parametrize("declared", [{}, {"Repr_Digest": digest(b"another")}])
+async def test_a_representation_digest_that_comes_late_is_not_passed_over(
+    service: Service, declared: dict[str, str]
+) -> None:
+    """Nothing has computed it from the first byte on: it is refused before any content is read."""
+    client = client_of(service)
+    url = await created(client, b"ab", **declared)
+    late = await client.append(url, 2, b"c", complete=True, Repr_Digest=digest(b"abc"))
+    assert (late.status, late.json()["code"]) == (400, "bad_checksum")
+    assert late.headers["Upload-Complete"] == "?0"
+    assert (await client.offset(url)).offset == 2
+
+
+async def test_a_representation_digest_may_be_said_again(service: Service) -> None:
+    client = client_of(service)
+    said = {"Repr_Digest": digest(b"abc")}
+    url = await created(client, b"ab", **said)
+    final = await client.append(url, 2, b"c", complete=True, **said)
+    assert await content_of(service, final) == b"abc"

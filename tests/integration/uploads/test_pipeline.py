@@ -36,7 +36,8 @@ async def two(start: Starter) -> Service:
 
 def key_at(position: int) -> str:
     """How the key begins of the chunk of DATA that is there."""
-    chunker = Chunker(*SMALL_CHUNKS.values())
+    least, average, most = SMALL_CHUNKS.values()
+    chunker = Chunker(least, average, most)
     chunker.feed(DATA)
     end = 0
     for chunk in chunker.flush():

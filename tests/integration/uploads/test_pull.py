@@ -413,6 +413,18 @@ async def test_an_idempotency_key_pulls_once(pulling: StartPulling, source: Fake
     assert len(source.asked) == 1
 
 
+@pytest.mark.parametrize("field", ["Content-Digest", "Repr-Digest"])
+async def test_a_digest_of_the_json_is_not_passed_over(
+    pulling: StartPulling, source: FakeSource, field: str
+) -> None:
+    service = await pulling()
+    headers = {**service.bearer, "Content-Type": PULL_TYPE, field: "sha-256=:AAAA:"}
+    document = {"source": {"url": source.url()}}
+    refused = await service.client.post("/v1/objects", json=document, headers=headers)
+    assert (refused.status, (await refused.json())["code"]) == (400, "bad_request")
+    assert source.asked == []
+
+
 async def test_pulls_are_counted(pulling: StartPulling, source: FakeSource) -> None:
     service = await pulling()
     source.answers = [answer(DATA), answer(b"", status="404 x")]

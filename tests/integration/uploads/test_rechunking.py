@@ -49,7 +49,8 @@ async def chunks_of(service: Service, blob: bytes) -> list[bytes]:
 
 def cut(data: bytes) -> list[bytes]:
     """How content is cut that comes in one go."""
-    chunker = Chunker(*SMALL_CHUNKS.values())
+    least, average, most = SMALL_CHUNKS.values()
+    chunker = Chunker(least, average, most)
     chunker.feed(data)
     return [blake3(chunk).digest() for chunk in chunker.flush()]
 

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import ClientResponse, StreamReader
 from uuid_utils.compat import uuid7
 
+from mediastore.catalog import listener
 from mediastore.catalog.taking import tell_replica
 from mediastore.catalog.uploads import UploadDraft
 from mediastore.errors import UploadTaken
@@ -29,6 +30,7 @@ from tests.recount_exact import assert_references_exact
 
 SIZE = 100_000
 DATA = content(SIZE)
+NEVER_SECONDS = 3600  # a test's own timeout ends it long before
 
 
 @dataclass(slots=True)
@@ -75,11 +77,19 @@ async def sleeping(service: Service, url: str, sent: bytes, offset: int = 0) -> 
 
 
 @pytest.fixture
-def replicas(start: Starter) -> Callable[..., Any]:
+def replicas(start: Starter, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Two of them. On a machine however busy neither is taken for dead, and who waits for the other
+    waits until it has answered, unless the test says for how long.
+    """
+    monkeypatch.setattr(listener, "TIMEOUT_SECONDS", NEVER_SECONDS)
+    monkeypatch.setattr(listener, "SILENCE_MAX_SECONDS", NEVER_SECONDS)
+
     async def started(**uploads: object) -> tuple[Service, Service]:
-        uploads.setdefault("hand_over_wait_seconds", 10)  # a busy machine is no slow store
         first = await start(uploads=uploads)
         second = await start(first.kept, uploads=uploads)
+        if "hand_over_wait_seconds" not in uploads:
+            for service in (first, second):
+                monkeypatch.setattr(service.uploads.replicas, "_wait_seconds", NEVER_SECONDS)
         await until(lambda: first.uploads.replicas.listening and second.uploads.replicas.listening)
         return first, second
 
