@@ -61,7 +61,7 @@ setup: $(DEV_STAMP) ## Make .venv with everything that developing needs.
 
 # --- testing ---------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-conformance test-integration test-simulation test-acceptance test-full
+.PHONY: test test-unit test-conformance test-integration test-simulation test-model test-acceptance test-full
 test: $(DEV_STAMP) ## Every test that needs PyPI packages alone.
 	@$(PYTEST) -n 2 --dist worksteal tests
 
@@ -77,10 +77,13 @@ test-integration: $(DEV_STAMP) ## Real Postgres, real chunk stores, one room at 
 test-simulation: $(DEV_STAMP) ## Seeded interleavings and crashes.
 	@$(PYTEST) -n 2 tests/simulation
 
+test-model: $(DEV_STAMP) ## The models of docs/model, each with and without its guards; needs spin and gcc.
+	@$(PYTEST) --full -n 2 --dist worksteal tests/model
+
 test-acceptance: $(DEV_STAMP) ## The whole service as a client and an operator meet it.
 	@$(PYTEST) tests/acceptance
 
-test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, node and Chromium.
+test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, node, Chromium and spin.
 	@.ci/full $(BIN)/python
 
 # --- checking --------------------------------------------------------------------------------

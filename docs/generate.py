@@ -142,7 +142,8 @@ def _help(program: str, app: Typer, command: list[str]) -> Iterator[str]:
         raise RuntimeError(f"{name} --help ended with {asked.exit_code}: {asked.output}")
     yield f"\n## {name}\n\n```text\n{asked.stdout.rstrip()}\n```\n"
     _, _, commands = asked.stdout.partition("\nCommands:\n")
-    for line in commands.splitlines():
+    listed, _, _ = commands.partition("\n\n")
+    for line in listed.splitlines():
         if line.startswith("  ") and not line.startswith("   "):
             yield from _help(program, app, [*command, line.split()[0]])
 

@@ -31,6 +31,11 @@ class CollectionSettings(Section):
     delete_share_floor_bytes: int = Field(
         1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
     )
+    versioned_bucket: bool = Field(
+        False,
+        description="The bucket keeps versions on purpose, and a lifecycle rule of its own expires "
+        "old ones; otherwise a versioned bucket is refused.",
+    )
     claim_timeout_seconds: int = Field(
         900, ge=60, description="A claim this old is taken up by another collector."
     )

@@ -43,3 +43,31 @@ class RecountFailed(CollectorRefused):
 
     code = "recount_failed"
     exit_code = 35
+
+
+class BytesGone(CollectorRefused):
+    """Some of its bytes are being deleted or have been; nothing was brought back."""
+
+    code = "bytes_gone"
+    exit_code = 36
+
+
+class AuditFindings(MediastoreError):
+    """The audit found what must not be; its report names it. Nothing was deleted."""
+
+    code = "audit_findings"
+    exit_code = 40
+
+
+class AuditStopped(MediastoreError):
+    """The audit was stopped before its end; its report says how to go on."""
+
+    code = "audit_stopped"
+    exit_code = 41
+
+
+class UnfitStore(CollectorRefused):
+    """The bucket keeps or expires objects by itself, against what collection promises."""
+
+    code = "unfit_store"
+    exit_code = 42

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
-FAMILIES = ("policy", "ietf", "request", "joining", "collector")  # modules mediastore/…_errors.py
+# Modules mediastore/…_errors.py.
+FAMILIES = ("policy", "tus", "ietf", "request", "joining", "collector")
 
 
 class MediastoreError(Exception):
@@ -173,12 +174,6 @@ class UploadTaken(Conflict):
     """Another request has taken this upload over; ask for the offset with HEAD and resume there."""
 
     code = "upload_taken"
-
-
-class BodyTooSlow(Conflict):
-    """The body came too slowly and was cut; ask for the offset with HEAD and resume there."""
-
-    code = "body_too_slow"
 
 
 class UploadFinishing(Conflict):

@@ -29,7 +29,7 @@ class HttpSettings(Section):
         gt=0,
         le=1,
         description="Share of requests_max that one tenant's requests may take; more are answered "
-        "429.",
+        "429, to tus clients 503.",
     )
     body_idle_timeout_seconds: float = Field(
         60, gt=0, description="A body that sends nothing for this long is cut; what came is kept."

@@ -11,10 +11,12 @@ from contextlib import ExitStack
 
 from bench.processes import end_on_sigterm
 from bench.report import write_section
-from bench.uploads.measure import LOADS, Cell, Load, again, rounds
+from bench.uploads.measure import LOADS, Load, again, rounds
 from bench.uploads.section import Measured, section
-from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, world
+from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, tusd_bare, world
 from mediastore.settings import KIB, MIB
+
+PEERS = (tusd, tusd_bare, tus_node)
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only, do not write the section")
     options = parser.parse_args()
     end_on_sigterm()
-    loads = LOADS
+    loads: Sequence[Load] = LOADS
     if options.size_max_kib is not None:
         loads = [load for load in LOADS if load.size <= options.size_max_kib * KIB]
     with world() as made:
@@ -42,10 +44,11 @@ def _measure(made: World, latency_ms: int, loads: Sequence[Load], count: int) ->
     with ExitStack() as stack:
         url = stack.enter_context(made.store_url(latency_ms))
         ours = stack.enter_context(mediastore(made.folder, url, made.postgres))
-        theirs = [stack.enter_context(start(made.folder, url)) for start in (tusd, tus_node)]
-        cells: list[Cell] = []
-        for requests in (1, 2):
-            cells += rounds([ours, *theirs], loads, requests, count=count)
+        theirs = [stack.enter_context(start(made.folder, url)) for start in PEERS]
+        cells = [
+            *rounds([ours, *theirs], loads, 1, count=count),
+            *rounds([ours, theirs[0]], loads, 2, count=count),
+        ]
         large = [load for load in loads if load.size >= 8 * MIB]
         return Measured(latency_ms, cells, list(again(ours, large, count=count)))
 

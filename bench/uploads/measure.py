@@ -25,10 +25,11 @@ class Load:
 
 
 LOADS = (
-    Load(16 * KIB, 1200, 16),
-    Load(256 * KIB, 480, 16),
-    Load(MIB, 160, 16),
+    Load(16 * KIB, 800, 16),
+    Load(256 * KIB, 320, 16),
+    Load(MIB, 128, 16),
     Load(8 * MIB, 24, 4),
+    Load(64 * MIB, 4, 1),
     Load(64 * MIB, 4, 2),
 )
 WARM_UP_COUNT = 32

@@ -7,7 +7,7 @@ from bench.report import machine, table
 from bench.uploads.measure import Cell, Load, Reading
 from mediastore.settings import KIB, MIB
 
-OURS, TUSD, TUS_NODE = "mediastore", "tusd", "@tus/server"
+OURS, TUSD, TUSD_BARE, TUS_NODE = "mediastore", "tusd", "tusd, bare", "@tus/server"
 _RATES_HEAD = (
     "uploads/s; size, connections",
     OURS,
@@ -17,6 +17,8 @@ _RATES_HEAD = (
     TUS_NODE,
     "ratio",
     "to reach",
+    TUSD_BARE,
+    "ratio",
 )
 _CPU_HEAD = (
     "CPU ms an upload; size",
@@ -24,6 +26,7 @@ _CPU_HEAD = (
     TUSD,
     "ratio",
     "to reach",
+    TUSD_BARE,
     TUS_NODE,
     "mediastore's Postgres",
 )
@@ -35,9 +38,11 @@ _AGAIN_HEAD = (
     "to reach",
 )
 _CONDITIONS = (
-    "tusd 2.9.1 with its s3store (no hooks, no downloads, no hashing of bodies, 8 MiB parts), "
-    "@tus/server 2.4.5 with @tus/s3-store 2.0.7 on Node (one process, locks and cache in memory, "
-    "8 MiB parts, no tags, no checksums) and one mediastore process (default settings, no access "
+    "tusd 2.9.1 with its s3store and @tus/server 2.4.5 with @tus/s3-store 2.0.7 on Node, one "
+    "process each with its defaults: they let the store check what it receives, as mediastore does "
+    "(a CRC-32). Bare is tusd without that check, hooks, downloads, CORS and metrics, and with "
+    "parts of 8 MiB, so that it sends before it has 50. One mediastore process (default settings, "
+    "no access "
     "log) with a durable Postgres 18; each has a bucket of its own of one MinIO, everything on the "
     "same machine and disk. The same client, a process of its own, sends bytes never seen before "
     "over keep-alive connections; the servers take turns, and the medians of {count} rounds are "
@@ -45,6 +50,7 @@ _CONDITIONS = (
     "processes; what is to be reached is for the process."
 )
 _SMALL_MAX_BYTES = MIB
+TARGETS = {TUSD: ("1.7×", "2.5×"), TUS_NODE: ("3×", "4×")}  # of small uploads, near and far
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +101,15 @@ def _by_load(found: Measured, requests: int) -> dict[Load, dict[str, Reading]]:
 def _rates(load: Load, readings: dict[str, Reading], latency_ms: int) -> list[str]:
     rate = {name: reading.uploads_per_second for name, reading in readings.items()}
     row = [_load(load), number(rate[OURS])]
-    for name in (TUSD, TUS_NODE):
-        target = _target(load, name, latency_ms)
-        row += [number(rate[name]), f"{rate[OURS] / rate[name]:.2f}×", target]
+    for name in (TUSD, TUS_NODE, TUSD_BARE):
+        row += _beside(rate[OURS], rate.get(name))
+        if name in TARGETS:
+            row.append(_target(load, name, latency_ms))
     return row
+
+
+def _beside(ours: float, theirs: float | None) -> list[str]:
+    return ["–", "–"] if theirs is None else [number(theirs), f"{ours / theirs:.2f}×"]
 
 
 def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
@@ -109,9 +120,13 @@ def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
         number(readings[TUSD].cpu_ms),
         f"{ours.cpu_ms / readings[TUSD].cpu_ms:.2f}×",
         "≤ 0.7×" if load.size <= _SMALL_MAX_BYTES else "≤ 1.2×",
-        number(readings[TUS_NODE].cpu_ms),
+        *(_cpu_of(readings.get(name)) for name in (TUSD_BARE, TUS_NODE)),
         number(ours.database_cpu_ms),
     ]
+
+
+def _cpu_of(reading: Reading | None) -> str:
+    return "–" if reading is None else number(reading.cpu_ms)
 
 
 def _again_rows(found: Measured) -> list[list[str]]:
@@ -128,7 +143,7 @@ def _again_rows(found: Measured) -> list[list[str]]:
 def _target(load: Load, server: str, latency_ms: int) -> str:
     if load.size > _SMALL_MAX_BYTES:
         return "1.2×" if latency_ms else "–"
-    near, far = {TUSD: ("1.7×", "2.5×"), TUS_NODE: ("3×", "4×")}[server]
+    near, far = TARGETS[server]
     return far if latency_ms else near
 
 

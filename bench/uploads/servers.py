@@ -33,8 +33,6 @@ TENANT = "bench"
 DATABASE = "mediastore"
 LATENCY_MS = 20
 NODE = Path(__file__).parent / "node"
-# By default tusd collects 50 MiB before it sends anything; with parts of 8 MiB sending overlaps.
-TUSD_PART_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +86,32 @@ class Subject:
 
 @contextmanager
 def tusd(folder: Path, s3_url: str) -> Iterator[Subject]:
-    """tusd with its s3store: no hooks, no downloads, no CORS, no hashing of bodies."""
+    """tusd with its s3store as it comes: it hashes what it sends, in parts of 50 MiB."""
+    with _tusd("tusd", folder, s3_url) as subject:
+        yield subject
+
+
+@contextmanager
+def tusd_bare(folder: Path, s3_url: str) -> Iterator[Subject]:
+    """tusd without all that can be left out, the check of what the store received too, and with
+    parts of 8 MiB: by default it collects 50 MiB before it sends anything.
+    """
+    bare = (
+        *("-s3-disable-content-hashes", "-s3-part-size", str(8 * MIB)),
+        *("-disable-download", "-disable-cors", "-verbose=false", "-expose-metrics=false"),
+    )
+    with _tusd("tusd, bare", folder, s3_url, *bare) as subject:
+        yield subject
+
+
+@contextmanager
+def _tusd(name: str, folder: Path, s3_url: str, *more: str) -> Iterator[Subject]:
     port = free_port()
     command = [
         program("tusd"),
         *("-host", "127.0.0.1", "-port", str(port)),
         *("-s3-bucket", TUSD_BUCKET, "-s3-endpoint", s3_url, "-s3-disable-ssl"),
-        *("-s3-disable-content-hashes", "-s3-part-size", str(TUSD_PART_BYTES)),
-        *("-disable-download", "-disable-cors", "-verbose=false", "-expose-metrics=false"),
-        *("-show-greeting=false", "-show-startup-logs=false"),
+        *more,
     ]
     environment = {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -104,8 +119,8 @@ def tusd(folder: Path, s3_url: str) -> Iterator[Subject]:
         "AWS_REGION": "us-east-1",
         "TMPDIR": str(folder),
     }
-    with running(command, port, folder / "tusd.log", environment) as server:
-        yield Subject("tusd", server, "/files/", {})
+    with running(command, port, folder / f"tusd-{port}.log", environment) as server:
+        yield Subject(name, server, "/files/", {})
 
 
 @contextmanager

@@ -8,22 +8,26 @@ bytes later (INV-5); what one stage makes due, the next one finds.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 import structlog
 
 from mediastore.catalog import collection
+from mediastore.catalog.counts import fold_changes
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
-from mediastore.collector_errors import ClockSkew, CollectorPaused, CollectorRefused
+from mediastore.collector_errors import CollectorRefused
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
-from mediastore_gc.deleting import delete_batch
+from mediastore_gc.deleting import Deleted, delete_batch
+from mediastore_gc.limits import RunBudget, RunLimits
 from mediastore_gc.marker import checked_marker
 from mediastore_gc.plan import Plan, make_plan
+from mediastore_gc.progress import Progress
 from mediastore_gc.recount import Recount, RecountReport
-from mediastore_gc.safety import ClockWatch, CollectionDelays
+from mediastore_gc.run_counts import RunCounts
+from mediastore_gc.safety import ClockWatch, CollectionDelays, check_state
 
 log = structlog.get_logger(__name__)
 
@@ -32,33 +36,6 @@ BATCHES_MAX = 100_000
 BATCH_ROWS = 1000
 RECOUNTS_KEPT_SECONDS = 90 * DAY_SECONDS
 RUNS_KEPT_SECONDS = 90 * DAY_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class RunCounts:
-    """What a run has done."""
-
-    expired_uploads: int = 0
-    expired_bytes: int = 0
-    purged_objects: int = 0
-    removed_blobs: int = 0
-    released_references: int = 0
-    doomed_keys: int = 0
-    doomed_bytes: int = 0
-    quarantined: int = 0
-    recounts: int = 0
-    deleted_keys: int = 0
-    deleted_bytes: int = 0
-    refused_keys: int = 0
-    kept_keys: int = 0
-    swept_rows: int = 0
-
-    @property
-    def did_something(self) -> bool:
-        return any(asdict(self).values())
-
-    def plus(self, **more: int) -> "RunCounts":
-        return replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
 
 
 class Collector:
@@ -74,6 +51,8 @@ class Collector:
         *,
         worker: str,
         stop: asyncio.Event,
+        budget: RunBudget | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -82,6 +61,8 @@ class Collector:
         self._clock = clock
         self._worker = worker
         self._stop = stop
+        self._budget = budget or RunBudget(RunLimits(), clock)
+        self._progress = progress or Progress()
         self._watch = ClockWatch(clock, skew_max_seconds=delays.clock_skew_max_seconds)
         self._planned: Plan | None = None
         self._state: collection.CollectorState | None = None
@@ -92,9 +73,7 @@ class Collector:
 
         Raises DatabaseRestored, CollectorPaused, ClockSkew, CollectorRefused.
         """
-        await checked_marker(self._catalog, self._store)
-        self._state = await collection.collector_state(self._catalog)
-        self._check_state(self._state)
+        self._state = await self._checked_state()
         self._planned = await make_plan(self._catalog, self._settings, self._delays)
         return self._planned
 
@@ -124,31 +103,61 @@ class Collector:
                 await self._record_end(run, outcome)
         return self.counts
 
+    @property
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._budget.time_is_over
+
+    def renew_budget(self) -> None:
+        """The limits hold anew from here on."""
+        self._budget.renew()
+
     async def recount(self) -> RecountReport | None:
         """Make a recount pass now. None: it was asked to stop. Raises RecountFailed."""
-        await checked_marker(self._catalog, self._store)
-        state = await collection.collector_state(self._catalog)
-        self._check_state(state)
-        pass_ = Recount(self._catalog, self._settings, self._clock, stop=self._stop)
+        state = await self._checked_state()
+        pass_ = Recount(
+            self._catalog, self._settings, self._clock, stop=self._stop, progress=self._progress
+        )
         return await pass_.run(state.incarnation)
 
     async def _stages(self, plan: Plan, run: int | None) -> None:
         if not plan.is_empty:
-            for stage in (self._expire, self._purge, self._remove, self._release):
+            for name, unit, stage in (
+                ("expiring uploads", "references", self._expire),
+                ("purging trash", "objects", self._purge),
+                ("removing garbage", "blobs", self._remove),
+            ):
+                self._progress.begin(name, unit)
                 await self._drain(stage)
+            self._progress.begin("releasing", "references", plan.stages["unlinking"].count or None)
+            await self._drain_together(self._release)
             if await self._needs_recount() and await self.recount() is not None:
                 self.counts = self.counts.plus(recounts=1)
-            await self._drain(lambda: self._delete(plan, run))
+            ready = plan.stages["doomed_due"].count + plan.stages["doomed_unrecounted"].count
+            self._progress.begin("deleting", "keys", ready or None)
+            await self._drain_together(lambda: self._delete(plan, run))
+        self._progress.begin("sweeping", "rows")
         await self._drain(self._sweep)
 
     async def _drain(self, batch: Callable[[], Awaitable[int]]) -> None:
         """Repeat a batch until it finds nothing; a stop lets the batch under way finish."""
         for _ in range(BATCHES_MAX):
-            if self._stop.is_set():
+            if self._is_over:
                 return
             await self._guard()
-            if await batch() == 0:
+            done = await batch()
+            if done == 0:
                 return
+            self._progress.advance(done)
+
+    async def _drain_together(self, batch: Callable[[], Awaitable[int]]) -> None:
+        """By as many workers as the limits say. When one fails, the others end by themselves."""
+        workers = range(self._budget.limits.workers)
+        outcomes = await asyncio.gather(
+            *(self._drain(batch) for _ in workers), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def _expire(self) -> int:
         expired = await collection.expire_uploads(self._catalog, BATCH_ROWS)
@@ -156,9 +165,13 @@ class Collector:
         return expired.uploads + expired.entries
 
     async def _purge(self) -> int:
+        granted = self._budget.reserve_objects(BATCH_ROWS)
+        if granted == 0:
+            return 0
         objects, _ = await collection.purge_trash(
-            self._catalog, BATCH_ROWS, trash_seconds=self._delays.trash_seconds
+            self._catalog, granted, trash_seconds=self._delays.trash_seconds
         )
+        self._budget.return_objects(granted - objects)
         self.counts = self.counts.plus(purged_objects=objects)
         return objects
 
@@ -184,22 +197,11 @@ class Collector:
     async def _needs_recount(self) -> bool:
         """Are there keys past the window that no finished pass covers?"""
         plan = await make_plan(self._catalog, self._settings, self._delays)
-        return not self._stop.is_set() and plan.stages["doomed_unrecounted"].count > 0
+        return not self._is_over and plan.stages["doomed_unrecounted"].count > 0
 
     async def _delete(self, plan: Plan, run: int | None) -> int:
-        if self.counts.deleted_bytes > plan.allowed_bytes:
-            raise CollectorRefused(
-                f"{self.counts.deleted_bytes} bytes were deleted, {plan.allowed_bytes} were "
-                "allowed; more has become due meanwhile. Run again to look at it"
-            )
-        done = await delete_batch(
-            self._catalog,
-            self._store,
-            self._settings,
-            self._delays,
-            self._clock,
-            self._incarnation_state().incarnation,
-        )
+        await self._check_share(plan)
+        done = await self._delete_within_budget()
         self.counts = self.counts.plus(
             deleted_keys=done.deleted,
             deleted_bytes=done.deleted_bytes,
@@ -211,17 +213,50 @@ class Collector:
         # A store that refuses a whole batch is left alone until the next run.
         return 0 if done.claimed and not done.deleted else done.claimed + done.kept
 
+    async def _delete_within_budget(self) -> Deleted:
+        keys, size = self._budget.reserve_keys(self._settings.batch_keys)
+        if keys == 0:
+            return Deleted()
+        done = await delete_batch(
+            self._catalog,
+            self._store,
+            self._settings,
+            self._delays,
+            self._clock,
+            self._incarnation_state().incarnation,
+            keys_max=keys,
+            bytes_max=size,
+        )
+        # What the store refused may yet have been deleted: only what was not claimed is left over.
+        self._budget.return_keys(keys - done.claimed, size - done.claimed_bytes)
+        await self._budget.pace(done.claimed)
+        return done
+
+    async def _check_share(self, plan: Plan) -> None:
+        """Each collector plans its own share; the limit is for what all of them have deleted. Every
+        one records its batch before the next, so a batch each is the most that goes past it.
+        """
+        _, deleted = await collection.reclaimed_since(self._catalog, DAY_SECONDS)
+        if deleted > plan.allowed_a_day_bytes:
+            raise CollectorRefused(
+                f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
+                "allowed; more has become due since the plan, or other collectors delete as well. "
+                "Run again to look at it"
+            )
+
     async def _sweep(self) -> int:
+        folded = await fold_changes(self._catalog)
         swept = await collection.sweep(
             self._catalog,
             window_seconds=self._delays.window_seconds,
+            purged_seconds=self._delays.revive_seconds + self._delays.window_seconds,
             recounts_seconds=RECOUNTS_KEPT_SECONDS,
             runs_seconds=RUNS_KEPT_SECONDS,
             events_seconds=self._settings.events_kept_seconds,
             limit=BATCH_ROWS,
         )
         self.counts = self.counts.plus(swept_rows=swept)
-        return swept
+        return swept + folded
 
     async def _guard(self) -> None:
         """Before each batch: incarnation, pause, clocks."""
@@ -233,17 +268,13 @@ class Collector:
         )
         self._watch.check(now)
 
-    def _check_state(self, state: collection.CollectorState) -> None:
-        """The same guards as the database's own, for dry runs: they change nothing."""
-        if state.paused_at is not None:
-            raise CollectorPaused(f"paused: {state.paused_why or 'no reason was given'}")
-        skew = abs((state.now - self._clock.now()).total_seconds())
-        if skew > self._delays.clock_skew_max_seconds:
-            raise ClockSkew(f"the database's clock and this host's are {skew:.0f} s apart")
-        behind = (state.clock_high - state.now).total_seconds()
-        if behind > 1:
-            raise ClockSkew(f"the database's clock went back by {behind:.0f} s")
+    async def _checked_state(self) -> collection.CollectorState:
+        """By the same guards as the database's own, which change nothing: for dry runs too."""
+        await checked_marker(self._catalog, self._store)
+        state = await collection.collector_state(self._catalog)
+        check_state(state, self._clock.now(), self._delays.clock_skew_max_seconds)
         self._watch.check(state.now)
+        return state
 
     def _incarnation_state(self) -> collection.CollectorState:
         if self._state is None:

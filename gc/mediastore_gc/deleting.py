@@ -30,6 +30,7 @@ class Deleted:
     """What became of one batch. `claimed` = `deleted` + `refused`, in keys."""
 
     claimed: int = 0
+    claimed_bytes: int = 0
     kept: int = 0
     deleted: int = 0
     deleted_bytes: int = 0
@@ -43,6 +44,9 @@ async def delete_batch(
     delays: CollectionDelays,
     clock: Clock,
     incarnation: UUID,
+    *,
+    keys_max: int,
+    bytes_max: int,
 ) -> Deleted:
     """Claim up to `batch_keys` keys and delete them.
 
@@ -59,7 +63,8 @@ async def delete_batch(
         host_time=clock.now(),
         skew_max_seconds=delays.clock_skew_max_seconds,
         window_seconds=delays.window_seconds,
-        limit=settings.batch_keys,
+        limit=keys_max,
+        bytes_max=bytes_max,
         claim_timeout_seconds=settings.claim_timeout_seconds,
     )
     if claim.kept:
@@ -80,7 +85,12 @@ async def delete_batch(
     gone = [key for key, name in zip(claim.keys, names, strict=True) if name not in errors]
     await _record(catalog, gone, refused)
     return Deleted(
-        len(claim.keys), claim.kept, len(gone), sum(key.size for key in gone), len(refused)
+        claimed=len(claim.keys),
+        claimed_bytes=sum(key.size for key in claim.keys),
+        kept=claim.kept,
+        deleted=len(gone),
+        deleted_bytes=sum(key.size for key in gone),
+        refused=len(refused),
     )
 
 

@@ -65,3 +65,9 @@ class ListReader:
             raise RecountFailed(f"{piece.name} ends at {self._end}, its blob at {piece.size}")
         self._name = None
         self.lists_read += 1
+
+
+def hashes_of(entries: bytes) -> list[bytes]:
+    """The hashes of whole entries; what is left over of a broken one is not looked at."""
+    whole = len(entries) - len(entries) % _ENTRY.size
+    return [hash_ for hash_, _ in _ENTRY.iter_unpack(entries[:whole])]

@@ -19,10 +19,13 @@ STAGES = (
     "uploads_expired",
     "trash_waiting",
     "trash_due",
+    "trash_held",
     "garbage_waiting",
     "garbage_due",
+    "garbage_held",
     "unlinking",
     "doomed_waiting",
+    "doomed_held",
     "doomed_unrecounted",
     "doomed_due",
     "doomed_claimed",
@@ -70,10 +73,15 @@ class Plan:
         return self.total.bytes + sum(self.stages[stage].bytes for stage in _DOOMED_STAGES)
 
     @property
+    def allowed_a_day_bytes(self) -> int:
+        """What all collectors together may delete in a day."""
+        share = int(self.delete_share_max * (self.all_bytes + self.deleted_last_day_bytes))
+        return max(share, self.delete_share_floor_bytes)
+
+    @property
     def allowed_bytes(self) -> int:
         """What a run may still delete today."""
-        share = int(self.delete_share_max * (self.all_bytes + self.deleted_last_day_bytes))
-        return max(0, max(share, self.delete_share_floor_bytes) - self.deleted_last_day_bytes)
+        return max(0, self.allowed_a_day_bytes - self.deleted_last_day_bytes)
 
     @property
     def seconds_to_next(self) -> float | None:

@@ -1,102 +1,105 @@
 """After a restore: check every chunk row against the store, then begin a new incarnation.
 
-The store's sorted listing is merged with the rows in key order, in constant memory; what the
-listing lacks is asked for by itself before it is marked. Nothing is deleted, and no generation
-changes: a marked chunk is healed by the next upload of its bytes. The marker is written before the
-database, so a crash between the two leaves collectors refusing until this is run again (INV-5).
+The marker is given the new incarnation before anything is checked: a worker of the old life that
+has not begun to delete then stops at the marker, and a crash on the way leaves collectors refusing
+until this is run again (INV-5). Nothing is deleted, and no generation changes: a marked chunk is
+healed by the next upload of its bytes (INV-2). The check is the merge of orphans.py.
 """
 
-import contextlib
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import asyncio
 from dataclasses import dataclass
 from uuid import uuid4
 
+from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, estimated_rows
 from mediastore.catalog.collection import collector_state
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.reconcile import (
-    ChunkCopy,
-    install_incarnation,
-    mark_missing,
-    stored_chunk_pages,
-)
-from mediastore.chunkstore.keys import COLLECTOR_MARKER, PREFIX, chunk_key
-from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed, MissingKey
-from mediastore.collector_errors import CollectorRefused
-from mediastore.errors import InvariantBroken
+from mediastore.catalog.reconcile import ChunkCopy, install_incarnation, mark_missing
+from mediastore.chunkstore.keys import COLLECTOR_MARKER
+from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
+from mediastore.collector_errors import AuditStopped, CollectorRefused
+from mediastore_gc.hurt import Hurt, whom_it_hurts
+from mediastore_gc.listing import live_pages
 from mediastore_gc.marker import Marker, read_marker
-
-PAGE_ROWS = 1000
+from mediastore_gc.orphans import KeyMerge
+from mediastore_gc.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """Rows that were checked, and those whose bytes are missing or of another length."""
+    """Rows that were checked, those whose bytes are missing or of another length, and whom that
+    hurts. `orphans` are keys that this database never knew, or has forgotten.
+    """
 
     checked: int
     missing: int
     missing_bytes: int
+    orphans: int
+    orphan_bytes: int
+    hurt: Hurt
     applied: bool
 
 
-async def reconcile(catalog: Catalog, store: ChunkStore, *, apply: bool) -> Reconciled:
+async def reconcile(
+    catalog: Catalog,
+    store: ChunkStore,
+    *,
+    apply: bool,
+    stop: asyncio.Event,
+    progress: Progress,
+) -> Reconciled:
     """Check every stored row; with `apply`, mark what is missing and begin a new incarnation.
 
     Raises InvariantBroken when the listing is out of order, CollectorRefused when another does the
-    same at once.
+    same at once, AuditStopped.
     """
-    marker = await read_marker(store)
-    state = await collector_state(catalog)
-    checked = missing = missing_bytes = 0
-    async with aclosing(_listed(store)) as listed, aclosing(_rows(catalog)) as rows:
-        entry = await anext(listed, None)
-        async for copy in rows:
-            key = chunk_key(copy.hash, copy.generation)
-            checked += 1
-            while entry is not None and entry[0] < key:
-                entry = await anext(listed, None)
-            if entry == (key, copy.size) or await _is_there(store, key, copy.size):
-                continue
-            missing += 1
-            missing_bytes += copy.size
-            if apply:
-                await mark_missing(catalog, copy)
-    if apply:
-        counter = max(state.batch_counter, 0 if marker is None else marker.counter)
-        wanted = Marker(uuid4(), counter, None if marker is None else marker.version)
-        try:
-            await store.put_if(COLLECTOR_MARKER, wanted.body, version=wanted.version)
-        except ConditionFailed:
-            raise CollectorRefused(
-                "the marker changed meanwhile: stop every collector, then reconcile again"
-            ) from None
+    old = (await collector_state(catalog)).incarnation
+    ours = await _fence(catalog, store) if apply else None
+    bad: set[bytes] = set()
+
+    async def note_missing(row: KeyRow) -> None:
+        bad.add(row.hash)
+        if apply:
+            await mark_missing(catalog, ChunkCopy(row.hash, row.generation, row.size))
+
+    everything = HashRange()
+    progress.begin("reconcile", "keys", await estimated_rows(catalog, "chunks", "doomed"))
+    merge = KeyMerge(
+        catalog, store, everything, stop=stop, progress=progress, on_missing=note_missing
+    )
+    start = CopyName.before(everything)
+    found = await merge.run(live_pages(store, everything, start), start)
+    if found.stopped_behind is not None:
+        raise AuditStopped("not every row was checked, so nothing may be relied on; run it again")
+    hurt = await whom_it_hurts(catalog, bad)
+    if ours is not None:
+        held = await read_marker(store)
+        if held is None or held.incarnation != ours.incarnation:
+            raise CollectorRefused("another has reconciled meanwhile; reconcile again")
         if not await install_incarnation(
-            catalog, wanted.incarnation, counter=counter, instead_of=state.incarnation
+            catalog, ours.incarnation, counter=ours.counter, instead_of=old
         ):
             raise CollectorRefused("another incarnation was installed meanwhile; reconcile again")
-    return Reconciled(checked, missing, missing_bytes, apply)
+    return Reconciled(
+        found.stored_rows,
+        found.missing,
+        found.missing_bytes,
+        found.orphans,
+        found.orphan_bytes,
+        hurt,
+        apply,
+    )
 
 
-async def _rows(catalog: Catalog) -> AsyncGenerator[ChunkCopy, None]:
-    async with aclosing(stored_chunk_pages(catalog, PAGE_ROWS)) as pages:
-        async for page in pages:
-            for copy in page:
-                yield copy
-
-
-async def _listed(store: ChunkStore) -> AsyncGenerator[tuple[str, int], None]:
-    """Keys with their sizes, in order."""
-    before = ""
-    async for page in store.list(prefix=PREFIX):
-        for entry in page:
-            if entry.key <= before:
-                raise InvariantBroken(f"the store lists {entry.key} behind {before}")
-            before = entry.key
-            yield entry.key, entry.size
-
-
-async def _is_there(store: ChunkStore, key: str, size: int) -> bool:
-    """Asked by itself: the row may be younger than the page of the listing."""
-    with contextlib.suppress(MissingKey):
-        return (await store.head(key)).size == size
-    return False
+async def _fence(catalog: Catalog, store: ChunkStore) -> Marker:
+    """Give the marker a new incarnation, which no worker and no database has yet."""
+    marker = await read_marker(store)
+    state = await collector_state(catalog)
+    counter = max(state.batch_counter, 0 if marker is None else marker.counter)
+    wanted = Marker(uuid4(), counter, None if marker is None else marker.version)
+    try:
+        version = await store.put_if(COLLECTOR_MARKER, wanted.body, version=wanted.version)
+    except ConditionFailed:
+        raise CollectorRefused(
+            "the marker changed meanwhile: stop every collector, then reconcile again"
+        ) from None
+    return Marker(wanted.incarnation, counter, version)

@@ -21,6 +21,7 @@ from mediastore.content.hashing import HASH_BYTES
 from mediastore.settings import CollectionSettings
 from mediastore_gc.bloom import BloomFilter
 from mediastore_gc.manifests import ListReader
+from mediastore_gc.progress import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +46,18 @@ class Recount:
     """One pass. Used once."""
 
     def __init__(
-        self, catalog: Catalog, settings: CollectionSettings, clock: Clock, *, stop: asyncio.Event
+        self,
+        catalog: Catalog,
+        settings: CollectionSettings,
+        clock: Clock,
+        *,
+        stop: asyncio.Event,
+        progress: Progress,
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._stop = stop
+        self._progress = progress
         self._rate = settings.recount_rate_rows_per_second
         self._page = settings.recount_page_entries
         if self._rate:
@@ -72,6 +80,7 @@ class Recount:
             raise RecountFailed("the database has another incarnation")
         self._recount = start.id
         expectation = await references.expect(self._catalog)
+        self._progress.begin("recounting", "manifests", expectation.manifests)
         await self._load_doomed()
         for step in (self._read_upload_chunks, self._read_manifests, self._read_unlinking):
             await step()
@@ -82,12 +91,14 @@ class Recount:
         await self._check_counts(start, expectation)
         finished = await references.finish_recount(
             self._catalog,
-            start.id,
+            start,
             references_read=self._references_read,
             manifests_read=self._manifests_read,
         )
         if not finished:
-            raise RecountFailed("the pass's own row is gone, or the incarnation has changed")
+            raise RecountFailed(
+                "the pass's own row is gone, or the incarnation or the server has changed"
+            )
         return RecountReport(
             start.id,
             self._references_read,
@@ -132,6 +143,7 @@ class Recount:
         async with aclosing(pieces):
             async for piece in pieces:
                 hashes = reader.read(piece)
+                self._progress.done = reader.lists_read
                 if await self._meet(hashes, max(1, len(hashes))):
                     return
         reader.close()

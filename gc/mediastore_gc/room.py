@@ -17,11 +17,14 @@ from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import SystemClock
 from mediastore.settings import Settings
 from mediastore_gc.collector import Collector
+from mediastore_gc.limits import UNLIMITED, WORKERS_MAX, RunBudget, RunLimits
+from mediastore_gc.progress import Progress
 from mediastore_gc.safety import CollectionDelays
 
 # A batch takes milliseconds; a count over a large table may take minutes.
 STATEMENT_TIMEOUT_MIN_SECONDS = 600.0
-POOL_SIZE = 4
+# Opened when they are needed: one for each worker, and some for what goes on beside them.
+POOL_SIZE = WORKERS_MAX + 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,13 @@ class Room:
     registry: CollectorRegistry
     stop: asyncio.Event
 
-    def collector(self, delays: CollectionDelays) -> Collector:
+    def collector(
+        self,
+        delays: CollectionDelays,
+        *,
+        limits: RunLimits = UNLIMITED,
+        progress: Progress | None = None,
+    ) -> Collector:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         return Collector(
             self.catalog,
@@ -44,6 +53,8 @@ class Room:
             SystemClock(),
             worker=worker,
             stop=self.stop,
+            budget=RunBudget(limits, SystemClock()),
+            progress=progress,
         )
 
 

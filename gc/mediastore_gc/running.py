@@ -8,7 +8,8 @@ import structlog
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorPaused
 from mediastore.errors import MediastoreError, Unavailable
-from mediastore_gc.collector import Collector, RunCounts
+from mediastore_gc.collector import Collector
+from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import CollectionDelays
 from mediastore_gc.status import CollectionMetrics
 
@@ -30,10 +31,11 @@ async def run_until_done(
 ) -> RunCounts:
     """Passes until one finds nothing to do or gets nowhere; the sum of what they did.
 
-    With unsafe delays it waits for what becomes due within WAIT_MAX_SECONDS. Raises what the
-    collector raises.
+    The limits of its budget hold for all of them together. With unsafe delays it waits for what
+    becomes due within WAIT_MAX_SECONDS. Raises what the collector raises.
     """
     total = RunCounts()
+    collector.renew_budget()
     for _ in range(PASSES_MAX):
         plan = await collector.plan()
         metrics.show(plan.stages)
@@ -65,7 +67,8 @@ async def run_repeatedly(
     stop: asyncio.Event,
     metrics: CollectionMetrics,
 ) -> None:
-    """Passes at an interval until `stop` is set; the batch under way is finished first.
+    """Rounds at an interval until `stop` is set; the batch under way is finished first. Limits hold
+    for each round.
 
     A part that is down, or a pause, is waited out; every other refusal ends it.
     """

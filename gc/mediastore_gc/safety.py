@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from mediastore.catalog.collection import CollectorState
 from mediastore.clock import Clock
-from mediastore.collector_errors import ClockSkew, UnsafeDelays
+from mediastore.collector_errors import ClockSkew, CollectorPaused, UnsafeDelays
 from mediastore.errors import BadSettings
 from mediastore.settings import DAY_SECONDS, HOUR_SECONDS, CollectionSettings
 
@@ -97,6 +98,21 @@ class CollectionDelays:
             trash_seconds=trash_seconds,
             unsafe=unsafe,
         )
+
+
+def check_state(state: CollectorState, host_now: datetime, skew_max_seconds: float) -> None:
+    """May a collector run? The database asks the same before each batch.
+
+    Raises CollectorPaused, ClockSkew.
+    """
+    if state.paused_at is not None:
+        raise CollectorPaused(f"paused: {state.paused_why or 'no reason was given'}")
+    skew = abs((state.now - host_now).total_seconds())
+    if skew > skew_max_seconds:
+        raise ClockSkew(f"the database's clock and this host's are {skew:.0f} s apart")
+    behind = (state.clock_high - state.now).total_seconds()
+    if behind > 1:
+        raise ClockSkew(f"the database's clock went back by {behind:.0f} s")
 
 
 class ClockWatch:

@@ -17,6 +17,7 @@ from mediastore.catalog.pool import Catalog
 from mediastore.errors import InvariantBroken
 
 SAMPLED_PAGES = 10_000
+BYTES_UNLIMITED = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +155,14 @@ async def stage_amounts(
     }
 
 
-async def chunks_total(catalog: Catalog) -> ChunksTotal:
-    """Count and bytes of all chunks, reading at most about SAMPLED_PAGES pages."""
+async def chunks_total(catalog: Catalog, *, pages_max: int = SAMPLED_PAGES) -> ChunksTotal:
+    """Count and bytes of all chunks, reading at most about `pages_max` pages."""
     pages = await catalog.fetch_value("chunks_pages")
-    percent = min(100.0, 100.0 * SAMPLED_PAGES / pages)
+    percent = min(100.0, 100.0 * pages_max / pages)
     row = _one(await catalog.fetch_row("chunks_total", percent))
-    scale = 100.0 / percent
-    return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), percent == 100.0)
+    exact = percent == 100.0
+    scale = 1.0 if exact or row["pages"] == 0 else pages / row["pages"]
+    return ChunksTotal(round(row["count"] * scale), round(row["bytes"] * scale), exact)
 
 
 async def expire_uploads(
@@ -199,9 +201,10 @@ async def claim_doomed(
     skew_max_seconds: float,
     window_seconds: int,
     limit: int,
+    bytes_max: int = BYTES_UNLIMITED,
     claim_timeout_seconds: int,
 ) -> Claim:
-    """Claim keys past the window that a recount has cleared (INV-6, INV-7).
+    """Claim keys past the window that a recount has cleared and no hold keeps (INV-6, INV-7).
 
     Committed when this returns.
 
@@ -217,6 +220,7 @@ async def claim_doomed(
             skew_max_seconds,
             window_seconds,
             limit,
+            bytes_max,
             claim_timeout_seconds,
         )
     )
@@ -270,6 +274,7 @@ async def sweep(
     catalog: Catalog,
     *,
     window_seconds: int,
+    purged_seconds: int,
     recounts_seconds: int,
     runs_seconds: int,
     events_seconds: int,
@@ -278,6 +283,7 @@ async def sweep(
     """Drop up to `limit` each of the tombstones, keys and records that are past their use."""
     swept: list[Any] = [
         await catalog.fetch_value("tombstones_sweep", window_seconds, limit),
+        await catalog.fetch_value("purged_objects_sweep", purged_seconds, limit),
         await catalog.fetch_value("idempotency_keys_sweep", limit),
         await catalog.fetch_value("concatenations_sweep", limit),
         await catalog.fetch_value("recounts_sweep", recounts_seconds),

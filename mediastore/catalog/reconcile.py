@@ -1,6 +1,5 @@
-"""What a reconciliation after a restore reads and writes in the catalog."""
+"""What a reconciliation after a restore writes in the catalog."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,14 +13,6 @@ class ChunkCopy:
     hash: bytes
     generation: int
     size: int
-
-
-async def stored_chunk_pages(catalog: Catalog, page: int) -> AsyncGenerator[list[ChunkCopy], None]:
-    """Every copy that counts as stored and undamaged, in key order, a page at a time."""
-    after = b""
-    while rows := await catalog.fetch("reconcile_chunks", after, page):
-        yield [ChunkCopy(*row) for row in rows]
-        after = rows[-1]["hash"]
 
 
 async def mark_missing(catalog: Catalog, copy: ChunkCopy) -> None:

@@ -26,10 +26,13 @@ PREFETCHED_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class RecountStart:
-    """A pass that has been recorded, and is not finished."""
+    """A pass that has been recorded, and is not finished. All of it reads one server, the one that
+    started at `server_started_at`.
+    """
 
     id: int
     started_at: datetime
+    server_started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,15 @@ async def keep(catalog: Catalog, recount: int, hashes: Sequence[bytes]) -> int:
 
 
 async def finish_recount(
-    catalog: Catalog, recount: int, *, references_read: int, manifests_read: int
+    catalog: Catalog, start: RecountStart, *, references_read: int, manifests_read: int
 ) -> bool:
     """Record that the pass is complete.
 
-    False: it is not there any more, or not of this incarnation.
+    False: it is not there any more, not of this incarnation, or the server is another one.
     """
-    row = await catalog.fetch_value("recount_finish", recount, references_read, manifests_read)
+    row = await catalog.fetch_value(
+        "recount_finish", start.id, references_read, manifests_read, start.server_started_at
+    )
     return row is not None
 
 
@@ -160,7 +165,7 @@ async def unlinking_pieces(
             async for row in rows:
                 met, after = True, row["id"]
                 head = (f"unlinking {row['id']}", None, row["length"])
-                async for piece in _pieces(
+                async for piece in list_pieces(
                     connection,
                     catalog.statement("recount_unlinking_piece"),
                     row["id"],
@@ -195,7 +200,7 @@ async def manifest_pieces(
             async for row in rows:
                 met, after = True, row["hash"]
                 head = (f"manifest {row['hash'].hex()}", row["size"], row["length"])
-                async for piece in _pieces(
+                async for piece in list_pieces(
                     connection,
                     catalog.statement("recount_manifest_piece"),
                     row["hash"],
@@ -212,7 +217,7 @@ async def manifest_pieces(
             return
 
 
-async def _pieces(
+async def list_pieces(
     connection: "asyncpg.Connection[Any]",
     statement: str,
     key: object,

@@ -64,6 +64,7 @@ class Chunker:
         size_min_bytes: int,
         size_average_bytes: int,
         size_max_bytes: int,
+        *,
         spare: SpareBuffers | None = None,
     ) -> None:
         """Raises ValueError unless min < average < max, within what pyfastcdc takes:

@@ -16,6 +16,7 @@ from mediastore.uploads.joining import Joiner
 from mediastore.uploads.parts import UploadParts
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
+from mediastore.uploads.trust import StoreTrust
 
 
 def assemble(
@@ -30,12 +31,15 @@ def assemble(
     poster: Poster,
 ) -> UploadParts:
     """Nothing runs yet: whoever serves uploads starts the sweeps, and closes the jobs."""
-    batches = BatchStore(store, metrics)
+    trust = StoreTrust(catalog, store, clock)
+    batches = BatchStore(store, metrics, trust)
     hashes = RunningHashes(settings.uploads.takeover_hashers_max)
     rechunker = Rechunker(catalog, store, batches, memory, hashes, metrics, settings)
     hook = BeforeCreate(poster, settings, clock, metrics)
     admission = Admission(policies, hook, settings.uploads)
-    finisher = Finisher(catalog, store, memory, rechunker, admission, settings, clock, metrics)
+    finisher = Finisher(
+        catalog, store, memory, rechunker, admission, settings, clock, metrics, trust
+    )
     return UploadParts(
         settings=settings,
         clock=clock,
@@ -49,4 +53,5 @@ def assemble(
         finisher=finisher,
         joiner=Joiner(catalog, hashes, finisher, admission, metrics, clock),
         admission=admission,
+        trust=trust,
     )

@@ -18,6 +18,7 @@ from mediastore.content.hashing import name_chunk
 from mediastore.errors import ChunkChanged, Unavailable
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.cutting import NamedChunk
+from mediastore.uploads.trust import StoreTrust
 
 log = structlog.get_logger(__name__)
 
@@ -56,9 +57,10 @@ class Batch:
 class BatchStore:
     """Stores batches; knows nothing of requests, and statements are given to it."""
 
-    def __init__(self, store: ChunkStore, metrics: Metrics) -> None:
+    def __init__(self, store: ChunkStore, metrics: Metrics, trust: StoreTrust) -> None:
         self._store = store
         self._metrics = metrics
+        self._trust = trust
 
     async def put_and_commit(
         self,
@@ -86,21 +88,23 @@ class BatchStore:
     async def _put_missing(
         self, batch: Batch, intended: Sequence[IntentChunk]
     ) -> list[CommitChunk]:
-        """PUT, several at once, what is not stored or damaged; the batch's distinct chunks."""
+        """PUT, several at once, what is not stored or damaged, in doubt everything; the batch's
+        distinct chunks.
+        """
         by_hash = {chunk.hash: chunk for chunk in batch.chunks}
-        missing = [
-            (by_hash[seen.hash], seen) for seen in intended if not seen.stored or seen.damaged
-        ]
+        doubted = self._trust.doubted
+        hits = [seen for seen in intended if seen.stored and not seen.damaged and not doubted]
+        put = [seen for seen in intended if not seen.stored or seen.damaged or doubted]
+        missing = [(by_hash[seen.hash], seen) for seen in put]
         if len(missing) == 1:
             await self._put(*missing[0])
         elif missing:
             await self._put_several(missing, batch.puts_at_once_max)
-        for seen in intended:
-            if seen.stored and not seen.damaged:
-                self._metrics.dedup_chunk_hits.inc()
-                self._metrics.dedup_chunk_bytes.inc(len(by_hash[seen.hash].data))
+        for seen in hits:
+            self._metrics.dedup_chunk_hits.inc()
+            self._metrics.dedup_chunk_bytes.inc(len(by_hash[seen.hash].data))
         return [
-            CommitChunk(seen.hash, seen.generation, not seen.stored or seen.damaged)
+            CommitChunk(seen.hash, seen.generation, not seen.stored or seen.damaged or doubted)
             for seen in intended
         ]
 

@@ -39,7 +39,10 @@ class Cutter:
         body: Digester | None = None,
     ) -> None:
         self._chunker = Chunker(
-            chunking.size_min_bytes, chunking.size_average_bytes, chunking.size_max_bytes, spare
+            chunking.size_min_bytes,
+            chunking.size_average_bytes,
+            chunking.size_max_bytes,
+            spare=spare,
         )
         self._size_max_bytes = chunking.size_max_bytes
         self._blob = blob

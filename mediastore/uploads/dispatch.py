@@ -11,8 +11,8 @@ from aiohttp import web
 
 from mediastore.uploads import form, pull, raw, tus
 from mediastore.uploads.ietf import creation, resource
-from mediastore.uploads.ietf.answers import limit_header
-from mediastore.uploads.ietf.dialects import APPEND_TYPE, NEWEST
+from mediastore.uploads.ietf.answers import told_limits
+from mediastore.uploads.ietf.dialects import APPEND_TYPE
 from mediastore.uploads.ietf.fields import speaks_draft
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,10 +60,10 @@ async def options(request: web.Request) -> web.StreamResponse:
     """What both protocols say of an upload resource; no key needed."""
     answer = await tus.options(request)
     answer.headers["Accept-Patch"] = f"{APPEND_TYPE}, {tus.OFFSET_TYPE}"
-    answer.headers.update(limit_header(request, NEWEST))
+    answer.headers.update(await told_limits(request))
     return answer
 
 
 async def object_options(request: web.Request) -> web.StreamResponse:
     """Objects are made by uploads that can be resumed (section Limits)."""
-    return web.Response(status=204, headers={**limit_header(request, NEWEST), "Allow": "GET, POST"})
+    return web.Response(status=204, headers={**await told_limits(request), "Allow": "GET, POST"})

@@ -39,6 +39,7 @@ async def store_whole_body(
     """
     blob = _checked_blob_hash(hasher, draft)
     epoch = new_epoch()
+    await parts.trust.look_at(blob)
     begun = await begin_body(
         parts.catalog,
         draft,
@@ -102,6 +103,7 @@ async def _commit_and_finish(
     blob: bytes,
     digests: Mapping[str, bytes],
 ) -> Object:
+    await parts.trust.look_at(blob)
     made = await commit_and_finish(
         parts.catalog,
         upload,

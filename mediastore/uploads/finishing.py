@@ -44,6 +44,7 @@ from mediastore.uploads.admission import Admission
 from mediastore.uploads.hashing import declared_digests
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import catch_up
+from mediastore.uploads.trust import StoreTrust
 from mediastore.uploads.type_decision import check_stored_type
 
 log = structlog.get_logger(__name__)
@@ -69,9 +70,11 @@ class Finisher:
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
+        trust: StoreTrust,
     ) -> None:
         self._catalog = catalog
         self._store = store
+        self._trust = trust
         self._memory = memory
         self._rechunker = rechunker
         self._admission = admission
@@ -156,10 +159,12 @@ class Finisher:
                 upload = await check_stored_type(self._catalog, self._store, policy, upload)
             async with self._places:
                 await self._read_rest(upload, hasher)
+            blob = hasher.digest()
+            await self._trust.look_at(blob)
             return await finish(
                 self._catalog,
                 upload,
-                blob=hasher.digest(),
+                blob=blob,
                 size=upload.offset,
                 chunking=self._settings.chunking,
                 idempotency_key=upload.idempotency_key,

@@ -104,6 +104,7 @@ async def _store_together(
 ) -> None:
     """All of them, as far as it goes: what is in `made` is finished whatever is raised then."""
     upload = _upload_of(parts, group)
+    await parts.trust.look_at(*(body.blob for body in group))
     begun = await begin_bodies(
         parts.catalog,
         upload,

@@ -22,6 +22,7 @@ from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.joining import Joiner
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
+from mediastore.uploads.trust import StoreTrust
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class UploadParts:
     finisher: Finisher
     joiner: Joiner
     admission: Admission
+    trust: StoreTrust
 
     def finished(self, made: Object) -> Object:
         """Count a finished upload."""

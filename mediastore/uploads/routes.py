@@ -56,6 +56,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             policies=app[AUTHENTICATOR].policies,
             poster=poster,
         )
+        await parts.trust.ask()
         app[UPLOADS] = uploads = Uploads(parts)
         app[PULLS] = Pulls(app[SETTINGS], app[METRICS])
         app[peek.PEEK_TOKENS] = PeekTokens(app[CATALOG], app[CLOCK])
@@ -65,6 +66,7 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
             parts.joiner.sweep,
             uploads.replicas.run,
             uploads.open.run,
+            parts.trust.keep_asking,
         ):
             yield
         await parts.rechunker.close()

@@ -1,5 +1,6 @@
 """tus-js-client on bad networks, which toxiproxy makes: its retries lose nothing and end well."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,30 @@ def test_a_kilobyte_a_second(
         upload = finished(TUS_JS.start(server, file, through=network.url))
     assert_stored(server, upload, file)
     assert_all_comes_back(server, dsn)
+
+
+def test_a_tenant_that_is_busy(make_server: MakeServer, folder: Path) -> None:
+    """The client is told so, waits, and goes on when there is a place again."""
+    one_place = {
+        "MEDIASTORE_HTTP__REQUESTS_MAX": "2",
+        "MEDIASTORE_HTTP__TENANT_REQUESTS_SHARE": "0.5",
+    }
+    server = make_server(**SMALL_CHUNKS, **one_place)
+    server.start()
+    file = write(folder, 5000, 1)
+    held = socket.create_connection(("127.0.0.1", server.port))
+    head = f"POST /v1/objects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\n"
+    held.sendall(head.encode() + b"Content-Length: 3\r\n\r\nab")
+    wait_until_received(server, 2)
+    uploading = TUS_JS.start(server, file, retry_ms=200)
+    try:
+        refused = server.until(lambda: statuses(server), lambda seen: len(seen) > 0)
+    finally:
+        held.close()
+    assert set(refused) == {503}
+    assert_stored(server, finished(uploading), file)
+
+
+def statuses(server: Server) -> list[int]:
+    """Of the creations that have been answered."""
+    return [e["status"] for e in server.events() if e.get("path") == "/v1/uploads"]

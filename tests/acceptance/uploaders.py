@@ -36,12 +36,17 @@ class Uploader:
         storage: str = "urls",
         patch_bytes: int = 0,
         parallel: int = 1,
+        retry_ms: int = 0,
     ) -> subprocess.Popen[str]:
-        """Upload `file`. `through` is a proxy's URL; what `storage` remembers is resumed."""
+        """Upload `file`. `through` is a proxy's URL; what `storage` remembers is resumed.
+        `retry_ms`: only tus-js-client waits so long before it tries again.
+        """
         endpoint = f"{through or server.url}/v1/uploads"
         arguments = [endpoint, server.key, str(file), str(file.parent / storage), str(patch_bytes)]
-        if parallel > 1:
+        if parallel > 1 or retry_ms:
             arguments.append(str(parallel))
+        if retry_ms:
+            arguments.append(str(retry_ms))
         return subprocess.Popen(
             [self._interpreter(), str(CLIENTS / self.program), *arguments],
             stdout=subprocess.PIPE,

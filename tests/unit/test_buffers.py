@@ -38,7 +38,7 @@ def test_chunkers_that_share_buffers_cut_as_ones_that_do_not(seed: int) -> None:
     """Chunks outlive their buffer, and nothing of one content gets into another."""
     random, spare = Random(seed), SpareBuffers()
     contents = [random.randbytes(random.randrange(40_000)) for _ in range(6)]
-    running = [(Chunker(*SIZES, spare), content) for content in contents]
+    running = [(Chunker(*SIZES, spare=spare), content) for content in contents]
     cut: list[list[bytes]] = [[] for _ in running]
     places = [0] * len(running)
     while open_ := [n for n, (_, content) in enumerate(running) if places[n] <= len(content)]:

@@ -17,7 +17,8 @@ INTEGRATION, UNIT = (
 FILES = {
     **{name: INTEGRATION.format(name) for name in ("creation", "resource", "interim", "resuming")},
     **{name: UNIT.format(name) for name in ("fields", "limits", "dialects")},
-    "digests": INTEGRATION.format("digests"),
+    **{name: INTEGRATION.format(name) for name in ("digests", "slow", "model")},
+    "tus": "tests/integration/uploads/test_tus_protocol.py",
     "body": "tests/unit/uploads/test_body.py",
     "nginx": "tests/acceptance/test_ietf.py",
 }

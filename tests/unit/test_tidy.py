@@ -35,6 +35,7 @@ PRINTING = {
     *(ROOT / "mediastore" / "commands").glob("*.py"),
     ROOT / "mediastore" / "local" / "development.py",
     ROOT / "gc" / "mediastore_gc" / "cli.py",
+    *(ROOT / "gc" / "mediastore_gc" / "commands").glob("*.py"),
 }
 # Where the code is worked on and where packages come from is nobody's business here.
 MACHINE_PLACES = re.compile(

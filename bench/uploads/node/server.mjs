@@ -1,5 +1,5 @@
-// @tus/server with @tus/s3-store, as its README begins: one process, its default locks and cache (in
-// memory), parts of 8 MiB, no tags, no checksums of what goes to S3.
+// @tus/server with @tus/s3-store, as its README begins: one process, and its defaults: locks and cache
+// in memory, parts of 8 MiB.
 //
 // Usage: PORT=… BUCKET=… ENDPOINT=… ACCESS_KEY=… SECRET_KEY=… node server.mjs
 
@@ -9,14 +9,11 @@ import { Server } from '@tus/server'
 const { PORT, BUCKET, ENDPOINT, ACCESS_KEY, SECRET_KEY } = process.env
 
 const datastore = new S3Store({
-  partSize: 8 * 1024 * 1024,
-  useTags: false,
   s3ClientConfig: {
     bucket: BUCKET,
     region: 'us-east-1',
     endpoint: ENDPOINT,
     forcePathStyle: true,
-    requestChecksumCalculation: 'WHEN_REQUIRED',
     credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY },
   },
 })

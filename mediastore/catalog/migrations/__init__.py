@@ -90,7 +90,8 @@ async def migrate(dsn: str, *, phase: str | None = None, upto: str | None = None
 async def check_schema(connection: asyncpg.Connection) -> None:
     """Raise SchemaMismatch unless every `pre` migration of this version is applied, unchanged.
 
-    Migrations that this version does not know are fine: newer code has expanded the schema already.
+    `pre` migrations that this version does not know are fine: newer code has expanded the schema
+    already. An unknown `post` one is not: newer code has taken away what this version needs.
     """
     with translation_door():
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
@@ -99,6 +100,10 @@ async def check_schema(connection: asyncpg.Connection) -> None:
     missing = [m.name for m in all_migrations() if m.phase == "pre" and m.name not in ledger]
     if missing:
         raise SchemaMismatch(f"not applied: {', '.join(missing)}; run 'mediastore migrate'")
+    known = {m.name for m in all_migrations()}
+    contracted = sorted(name for name in set(ledger) - known if "_post_" in name)
+    if contracted:
+        raise SchemaMismatch(f"this version is too old: {', '.join(contracted)} was applied")
 
 
 async def _ledger(connection: asyncpg.Connection) -> dict[str, str]:

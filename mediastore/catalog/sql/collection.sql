@@ -14,16 +14,16 @@ UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 SELECT uploads, bytes, entries FROM uploads_expire_v4($1, $2);
 
 -- name: trash_purge
-SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v1($1, $2);
+SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v2($1, $2);
 
 -- name: garbage_remove
-SELECT blobs, bytes FROM garbage_remove_v1($1, $2);
+SELECT blobs, bytes FROM garbage_remove_v2($1, $2);
 
 -- name: references_release
 SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v1($1);
 
 -- name: doomed_claim
-SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v1($1, $2, $3, $4, $5, $6, $7);
+SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v2($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: doomed_forget
 SELECT doomed_forget_v1($1, $2);
@@ -35,12 +35,14 @@ SELECT doomed_refused_v1($1, $2, $3);
 -- How much waits where. $1 overrides the tenants' trash policy, $2 revive delay, $3 recovery window with its
 -- margin, $4 claim timeout, all in seconds. `next_due` is when the first of a waiting stage moves on.
 WITH clock AS MATERIALIZED (SELECT catalog_clock() AS now),
+held AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM holds) AS any_hold),
 newest AS MATERIALIZED (
     SELECT r.id, r.snapshot, r.started_at FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
     WHERE r.finished_at IS NOT NULL ORDER BY r.id DESC LIMIT 1
 ),
 trash AS (
     SELECT o.blob, o.size, o.deleted_at, clock.now,
+           (SELECT any_hold FROM held) AND object_is_held_v1(o.tenant, o.owner, o.id) AS held,
            CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END AS due
     FROM objects AS o CROSS JOIN clock WHERE o.purge_at IS NOT NULL
 )
@@ -50,16 +52,17 @@ SELECT 'uploads_expired' AS stage, count(*) AS count, coalesce(sum("offset"), 0)
        min(expires_at) AS oldest, NULL::timestamptz AS next_due
 FROM uploads WHERE expires_at <= (SELECT now FROM clock) AND (state = 'open' OR upload_is_damaged_v1(id))
 UNION ALL
-SELECT CASE WHEN due <= now THEN 'trash_due' ELSE 'trash_waiting' END, count(*), sum(size)::bigint,
-       min(deleted_at), min(due)
+SELECT CASE WHEN due > now THEN 'trash_waiting' WHEN held THEN 'trash_held' ELSE 'trash_due' END,
+       count(*), sum(size)::bigint, min(deleted_at), min(due)
 FROM trash GROUP BY 1
 UNION ALL
 -- What the due trash would free: blobs that nothing else references.
 SELECT 'trash_freed', count(*), coalesce(sum(b.size), 0)::bigint, NULL, NULL
-FROM (SELECT blob, count(*) AS due FROM trash WHERE trash.due <= now GROUP BY blob) AS t
+FROM (SELECT blob, count(*) AS due FROM trash WHERE trash.due <= now AND NOT held GROUP BY blob) AS t
 JOIN blobs AS b ON b.hash = t.blob WHERE t.due >= b.refs
 UNION ALL
-SELECT CASE WHEN g.since + make_interval(secs => $2) <= clock.now THEN 'garbage_due' ELSE 'garbage_waiting' END,
+SELECT CASE WHEN g.since + make_interval(secs => $2) > clock.now THEN 'garbage_waiting'
+            WHEN (SELECT any_hold FROM held) AND blob_is_held_v1(g.blob) THEN 'garbage_held' ELSE 'garbage_due' END,
        count(*), sum(b.size)::bigint, min(g.since), min(g.since) + make_interval(secs => $2)
 FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob CROSS JOIN clock GROUP BY 1
 UNION ALL
@@ -70,6 +73,8 @@ SELECT d.stage, count(*), sum(d.size)::bigint, min(d.since), min(d.due)
 FROM (SELECT x.size, x.since, x.since + make_interval(secs => $3) AS due, CASE
           WHEN x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
           WHEN x.claimed_at + make_interval(secs => $4) > clock.now THEN 'doomed_claimed'
+          WHEN (SELECT any_hold FROM held) AND EXISTS (SELECT 1 FROM held_keys AS h WHERE h.hash = x.hash)
+              THEN 'doomed_held'
           WHEN newest.id IS NULL OR NOT pg_visible_in_snapshot(x.transaction, newest.snapshot)
               OR x.since > newest.started_at THEN 'doomed_unrecounted'
           WHEN x.kept_by_recount = newest.id THEN 'doomed_kept'
@@ -87,8 +92,9 @@ FROM chunks WHERE damaged_at IS NOT NULL;
 SELECT greatest(1, pg_relation_size('chunks') / current_setting('block_size')::bigint) AS pages;
 
 -- name: chunks_total
--- Of $1 per cent of the table's pages.
-SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM chunks TABLESAMPLE SYSTEM ($1);
+-- Of $1 per cent of the table's pages, give or take: how many there were (but empty ones) is part of the answer.
+SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes, count(DISTINCT (ctid::text::point)[0]) AS pages
+FROM chunks TABLESAMPLE SYSTEM ($1);
 
 -- name: run_start
 INSERT INTO gc_runs (worker, started_at) VALUES ($1, catalog_clock()) RETURNING id;
@@ -111,6 +117,7 @@ FROM gc_runs WHERE started_at > (SELECT catalog_clock()) - make_interval(secs =>
 WITH gone AS (
     DELETE FROM tombstones WHERE id IN (
         SELECT id FROM tombstones WHERE since <= (SELECT catalog_clock()) - make_interval(secs => $1)
+          AND NOT blob_is_held_v1(blob)
         ORDER BY since LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING 1
 ) SELECT count(*) FROM gone;
@@ -120,6 +127,19 @@ WITH gone AS (
     DELETE FROM idempotency_keys WHERE (tenant, key) IN (
         SELECT tenant, key FROM idempotency_keys WHERE expires_at <= (SELECT catalog_clock())
         ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING 1
+) SELECT count(*) FROM gone;
+
+-- name: purged_objects_sweep
+-- Those whose bytes cannot come back any more; behind tombstones_sweep, in a statement that sees what it did.
+WITH gone AS (
+    DELETE FROM purged_objects WHERE id IN (
+        SELECT p.id FROM purged_objects AS p
+        WHERE p.purged_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
+          AND NOT EXISTS (SELECT 1 FROM garbage AS g WHERE g.blob = p.blob)
+          AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.blob = p.blob)
+          AND NOT object_is_held_v1(p.tenant, p.owner, p.id)
+        ORDER BY p.purged_at LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING 1
 ) SELECT count(*) FROM gone;
 

@@ -1,7 +1,3 @@
--- name: reconcile_chunks
-SELECT hash, generation, size FROM chunks WHERE hash > $1 AND stored AND damaged_at IS NULL
-ORDER BY hash LIMIT $2;
-
 -- name: reconcile_mark
 -- The next upload of the same bytes heals a row that is marked.
 UPDATE chunks SET damaged_at = catalog_clock()

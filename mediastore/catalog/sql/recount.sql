@@ -2,7 +2,7 @@
 -- Committed before the pass reads anything: only rows doomed by then can be cleared by it (INV-7).
 INSERT INTO recounts (incarnation, snapshot, started_at)
 SELECT incarnation, pg_current_snapshot(), catalog_clock() FROM gc_state WHERE incarnation = $1
-RETURNING id, started_at;
+RETURNING id, started_at, pg_postmaster_start_time() AS server_started_at;
 
 -- name: recount_expectation
 SELECT (SELECT count(*) FROM manifests) AS manifests,
@@ -56,8 +56,11 @@ WITH kept AS (
 ) SELECT count(*) FROM kept;
 
 -- name: recount_finish
+-- Only of the server that it began on: behind a failover that lost commits, a reference may be back where the pass has
+-- been already (docs/model/recount.pml).
 UPDATE recounts SET finished_at = catalog_clock(), references_read = $2, manifests_read = $3
 WHERE id = $1 AND finished_at IS NULL AND incarnation = (SELECT incarnation FROM gc_state)
+  AND pg_postmaster_start_time() = $4
 RETURNING id;
 
 -- name: recount_last

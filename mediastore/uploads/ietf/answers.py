@@ -23,6 +23,7 @@ from mediastore.uploads.ietf.limits import Limits
 from mediastore.uploads.keys import UPLOADS
 from mediastore.uploads.service import CONTENT_REFUSED
 from mediastore.uploads.standing import Standing
+from mediastore.uploads.told_policy import told_policy
 
 _LIMITS = web.RequestKey("upload_limits", Limits)
 NO_STORE = {"Cache-Control": "no-store"}
@@ -65,6 +66,12 @@ async def limits_for(request: web.Request, tenant: str) -> Limits:
     policy = await request.app[UPLOADS].parts.admission.policy(tenant)
     request[_LIMITS] = limits = Limits.of(request.app[SETTINGS].uploads, policy)
     return limits
+
+
+async def told_limits(request: web.Request) -> dict[str, str]:
+    """Section Limits, OPTIONS: Upload-Limit for who asks, as the newest version has it."""
+    request[_LIMITS] = Limits.of(request.app[SETTINGS].uploads, await told_policy(request))
+    return limit_header(request, NEWEST)
 
 
 def limit_header(

@@ -18,7 +18,7 @@ from mediastore.ietf_errors import (
     MismatchingUploadOffset,
 )
 from mediastore.objects.fields import parse_object_id
-from mediastore.uploads.digest_fields import check_declared, wanted_digests
+from mediastore.uploads.digest_fields import check_declared, content_digest, wanted_digests
 from mediastore.uploads.ietf.answers import final_response, in_dialect, limits_for, standing_headers
 from mediastore.uploads.ietf.content import refuse_past_length, take_in
 from mediastore.uploads.ietf.dialects import Dialect
@@ -47,6 +47,7 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     if dialect.append_type not in (None, request.headers.get("Content-Type")):
         raise UnsupportedMediaType(f"an append needs Content-Type: {dialect.append_type}")
     wanted = wanted_digests(request)
+    _ = content_digest(request)  # refused before anything changes, if it is not valid
     limits = await limits_for(request, tenant.id)
     limits.check_content(asked.content_length, completes=completes, creates=False)
     try:

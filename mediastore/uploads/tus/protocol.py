@@ -5,15 +5,16 @@ from functools import wraps
 
 from aiohttp import web
 
-from mediastore.app_keys import SETTINGS
 from mediastore.content.digests import TUS_ALGORITHMS
 from mediastore.errors import (
-    BodyTooSlow,
     MediastoreError,
     RequestTimeout,
+    TooManyRequests,
     UnsupportedTusVersion,
 )
 from mediastore.problems import problem_response
+from mediastore.tus_errors import BodyTooSlow, TenantBusy
+from mediastore.uploads.told_policy import told_policy
 
 VERSION = "1.0.0"
 EXTENSIONS = (
@@ -54,14 +55,19 @@ def speaks_tus(handler: Handler) -> Handler:
 
 
 def _not_final(error: MediastoreError) -> MediastoreError:
-    """Clients give up at a 408, as at most of 4xx. At a 409 they ask for the offset and go on."""
+    """Clients give up at a 408 or a 429, as at most of 4xx. At a 409 they ask for the offset and go
+    on; at a 503 they wait a little before.
+    """
     if isinstance(error, RequestTimeout):
         return BodyTooSlow(error.detail, **error.members)
+    if isinstance(error, TooManyRequests):
+        return TenantBusy(**error.members)
     return error
 
 
 async def options(request: web.Request) -> web.Response:
     """Requests: OPTIONS. What this server can; no key needed."""
+    policy = await told_policy(request)
     return web.Response(
         status=204,
         headers={
@@ -69,6 +75,6 @@ async def options(request: web.Request) -> web.Response:
             "Tus-Version": VERSION,
             "Tus-Extension": ",".join(EXTENSIONS),
             "Tus-Checksum-Algorithm": ",".join(TUS_ALGORITHMS),
-            "Tus-Max-Size": str(request.app[SETTINGS].uploads.size_max_bytes),
+            "Tus-Max-Size": str(policy.size_max_bytes),
         },
     )

@@ -1,14 +1,15 @@
 // Uploads a file with tus-js-client, resuming what an earlier run with the same storage file began.
 //
-// Usage: node tus_js_upload.mjs ENDPOINT KEY FILE STORAGE PATCH_BYTES [PARALLEL]
+// Usage: node tus_js_upload.mjs ENDPOINT KEY FILE STORAGE PATCH_BYTES [PARALLEL [RETRY_MS]]
 // PATCH_BYTES 0: the whole file in one PATCH. PARALLEL: parts that go at once and are joined.
+// RETRY_MS: how long it waits before it tries again.
 // Prints the upload's URL.
 
 import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
 import { FileUrlStorage, Upload } from 'tus-js-client'
 
-const [endpoint, key, file, storage, patchBytes, parallel] = process.argv.slice(2)
+const [endpoint, key, file, storage, patchBytes, parallel, retryMs] = process.argv.slice(2)
 
 const upload = new Upload(createReadStream(file), {
   endpoint,
@@ -16,7 +17,7 @@ const upload = new Upload(createReadStream(file), {
   chunkSize: Number(patchBytes) || Infinity,
   parallelUploads: Number(parallel ?? 1),
   metadata: { filename: basename(file), filetype: 'image/x-test' },
-  retryDelays: Array(30).fill(0),
+  retryDelays: Array(30).fill(Number(retryMs ?? 0)),
   urlStorage: new FileUrlStorage(storage),
   onSuccess: () => console.log(upload.url),
   onError: (error) => {

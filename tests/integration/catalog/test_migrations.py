@@ -162,3 +162,15 @@ async def test_every_foreign_key_can_be_followed_back_by_an_index(
                           WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1])
     """)
     assert [tuple(row) for row in rows] == []
+
+
+async def test_a_version_older_than_a_contraction_does_not_run(
+    dsn: str, connection: "asyncpg.Connection[Any]"
+) -> None:
+    """What newer code has added is no matter; what it has taken away is."""
+    ledger = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, 'x')"
+    await connection.execute(ledger, "9998_pre_more")
+    await check_schema(connection)
+    await connection.execute(ledger, "9999_post_less")
+    with pytest.raises(SchemaMismatch, match="9999_post_less"):
+        await check_schema(connection)

@@ -29,6 +29,11 @@ async def test_a_tenant_does_not_take_all_places(dsn: str, tmp_path: Path, keys:
         await until(lambda: len(service.app[UPLOADS]._bodies) == 4)
         assert await listed(service, keys.acme) == (429, "too_many_requests", True)
         assert await listed(service, keys.other) == (200, None, False)
+        # tus-js-client gives up at a 429.
+        creation = bearer(keys.acme) | TUS | {"Upload-Length": "10"}
+        async with service.client.post("/v1/uploads", headers=creation) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (503, "tenant_busy")
+            assert answer.headers["Retry-After"]
         for connection in held:
             connection.close()
         await until(lambda: service.sample("requests_in_progress") == 0)

@@ -308,6 +308,7 @@ async def test_what_nobody_will_take_is_dropped_in_the_end(
         return await sweep(
             catalog,
             window_seconds=0,
+            purged_seconds=0,
             recounts_seconds=0,
             runs_seconds=0,
             events_seconds=events_seconds,

@@ -10,7 +10,9 @@ from typing import Any
 
 import asyncpg
 import pytest
+from mediastore_gc.cli import app
 from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
 
 from mediastore.catalog.objects import trash_object
 from mediastore.catalog.pool import open_catalog
@@ -104,13 +106,86 @@ def test_short_delays_without_consent(config: Path) -> None:
 
 
 def test_pause_and_resume(config: Path) -> None:
-    assert command(config, "pause", "moving house").returncode == 0
+    assert answer(config, "pause", "--why", "moving house")["paused"]
     refused = command(config, "run", "--once", "--delete")
     assert (refused.returncode, refused.stderr.count("\n")) == (31, 1)
     assert "moving house" in refused.stderr
     assert "PAUSED: moving house" in command(config, "status").stdout
-    assert command(config, "resume").returncode == 0
+    assert answer(config, "resume") == {"paused": False}
     assert command(config, "run", "--once", "--delete").returncode == 0
+
+
+async def test_holds_undelete_and_explain(
+    config: Path, connection: "asyncpg.Connection[Any]"
+) -> None:
+    await upload_and_delete(load_settings(config))
+    made = await connection.fetchrow("SELECT id, blob FROM objects")
+    assert made is not None
+    added = answer(config, "hold", "add", "--object", str(made["id"]), "--why", "case 7")
+    assert added == {"hold": 1, "keys": 0, "claimed": 0}
+    assert [hold["why"] for hold in answer(config, "hold", "list")] == ["case 7"]
+    assert "HOLDS: 1 holds" in command(config, "status").stdout
+    kept = answer(config, "run", "--once", "--delete", *TRY_OUT)
+    assert kept["purged_objects"] == 0
+    told = command(config, "explain", str(made["id"])).stdout
+    assert "hold 1 keeps it" in told
+    dry = command(config, "hold", "remove", "1")
+    assert dry.stdout.splitlines()[-1].endswith("'hold remove 1 --apply' removes it.")
+    assert answer(config, "hold", "remove", "1", "--apply")["removed"]
+    assert answer(config, "hold", "list") == []
+
+    out = [*TRY_OUT[:-4], "--recovery-window", "100000", "--recovery-margin", "0"]
+    removed = answer(config, "run", "--once", "--delete", *out)
+    assert (removed["doomed_keys"], removed["deleted_keys"]) == (2, 0)
+    assert [one["kind"] for one in answer(config, "explain", made["blob"].hex())] == ["blob"]
+    dry = command(config, "undelete", made["blob"].hex())
+    assert dry.stdout.splitlines()[-1].endswith("--apply' does it.")
+    assert answer(config, "undelete", str(made["id"]), "--apply")["undeleted"]
+    assert stored_files(config) == 4
+    assert await connection.fetchval("SELECT deleted_at IS NULL FROM objects") is True
+    live = command(config, "undelete", str(made["id"]))
+    assert (live.returncode, live.stderr.count("\n")) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("explain", "0" * 64), 4),
+        (("explain", "nonsense"), 2),
+        (("undelete", "0" * 64), 4),
+        (("undelete", "0" * 63), 2),
+        (("hold", "add", "--why", "x"), 2),
+        (("hold", "add", "--owner", "someone", "--why", "x"), 2),
+        (("hold", "add", "--tenant", "nobody", "--why", "x"), 4),
+        (("hold", "remove", "7", "--apply"), 4),
+        (("run", "--once", "--watch"), 2),
+        (("pause",), 2),
+    ],
+)
+def test_exit_codes_are_stable(config: Path, arguments: tuple[str, ...], code: int) -> None:
+    done = command(config, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert done.stdout == ""
+
+
+async def test_limits_and_workers_of_a_run(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    run = ("run", "--once", "--delete", "--workers", "2", *TRY_OUT)
+    assert answer(config, *run, "--max-objects", "1")["deleted_keys"] == 1
+    assert answer(config, *run, "--max-bytes", "2999")["deleted_keys"] == 0
+    assert answer(config, *run, "--rate", "100000")["deleted_keys"] == 1
+
+
+def test_every_verb_answers_in_json() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"NO_COLOR": "1"})
+    assert told.exit_code == 0
+    assert " 36  bytes_gone" in told.stdout
+    listed = told.stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    verbs = [[line.split()[0]] for line in listed.splitlines() if line[2:3].strip()]
+    assert len(verbs) >= 10
+    verbs.remove(["hold"])
+    for verb in [*verbs, ["hold", "add"], ["hold", "list"], ["hold", "remove"]]:
+        assert "--json" in CliRunner().invoke(app, [*verb, "--help"]).stdout, verb
 
 
 def test_a_restored_database_and_the_way_out(config: Path) -> None:
@@ -153,3 +228,54 @@ async def test_sigterm_ends_a_repeating_run(
         _, errors = await running.communicate()
     assert running.returncode == 0
     assert errors == b""
+
+
+async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
+    settings = load_settings(config)
+    clock = SystemClock()
+    async with (
+        open_catalog(settings.catalog, clock) as catalog,
+        open_chunk_store(settings.chunk_store, clock, CollectorRegistry()) as store,
+    ):
+        await create_tenant(catalog, TENANT)
+        await store_file(catalog, store, [noise("a", 5000), noise("b", 3000)])
+    for verb in ("verify", "orphans", "scrub", "doctor"):
+        done = command(config, verb)
+        assert (done.returncode, done.stderr) == (0, ""), done
+    assert answer(config, "verify")["chunks"] == 2
+    assert answer(config, "scrub")["bytes"] == 8000
+    chunk = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    hash_, body = chunk.name.partition(".")[0], chunk.read_bytes()
+    chunk.write_bytes(b"x" + body[1:])
+    found = command(config, "scrub", "--json")
+    assert found.returncode == 40
+    assert found.stderr.endswith("[audit_findings]\n")
+    assert [hash_ in key for key in json.loads(found.stdout)["damaged"]] == [True]
+    assert len(json.loads(found.stdout)["hurt"]["objects"]) == 1
+    chunk.unlink()
+    assert command(config, "verify").returncode == 0, "a marked row needs no bytes"
+    other = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    other.unlink()
+    assert command(config, "orphans", "--json").returncode == 40
+    missing = command(config, "verify", "--json")
+    assert missing.returncode == 40
+    assert json.loads(missing.stdout)["findings"]["met"] == {"key_missing": 1}
+    reconciled = command(config, "reconcile", "--json")
+    assert reconciled.returncode == 40
+    assert json.loads(reconciled.stdout)["missing"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("verify", "--prefix", "XY"), 30),
+        (("verify", "--resume", "nowhere"), 30),
+        (("orphans", "--after", "chunks/1"), 2),
+        (("orphans", "--inventory", "not-there.json"), 30),
+    ],
+)
+def test_audits_refuse_what_makes_no_sense(
+    config: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    done = command(config, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)

@@ -6,14 +6,17 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from blake3 import blake3
 from mediastore_gc.collector import Collector
 from mediastore_gc.marker import Marker, checked_marker, raise_marker, read_marker
-from mediastore_gc.reconcile import reconcile
+from mediastore_gc.progress import Progress
+from mediastore_gc.reconcile import Reconciled, reconcile
 
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.chunkstore.protocol import DeleteResult, MissingKey, Versioned
 from mediastore.collector_errors import (
+    AuditStopped,
     ClockSkew,
     CollectorPaused,
     CollectorRefused,
@@ -38,6 +41,13 @@ async def due(world: World, collector: MakeCollector) -> list[str]:
 def faulty(world: World) -> FaultyStore:
     assert isinstance(world.store, FaultyStore)
     return world.store
+
+
+async def settled(world: World, *, apply: bool) -> Reconciled:
+    progress = Progress()
+    return await reconcile(
+        world.catalog, world.store, apply=apply, stop=asyncio.Event(), progress=progress
+    )
 
 
 async def set_marker(world: World, incarnation: object, counter: object) -> None:
@@ -280,6 +290,41 @@ async def test_the_share_counts_what_the_last_day_took(
         await run(collector(**limits))
 
 
+async def test_collectors_at_once_keep_to_one_share_together(
+    world: World, collector: MakeCollector
+) -> None:
+    """Each plans with the whole share before the other has deleted anything."""
+    await doom(world, collector, *([noise((n, m)) for m in range(4)] for n in range(5)))
+    await world.put([noise("live", 20 * 64)])
+    await world.clock.advance(WINDOW)
+    await collector().recount()
+    limits = {"delete_share_floor_bytes": 0, "delete_share_max": 0.5, "batch_keys": 2}
+    workers = [collector(**limits), collector(**limits)]
+    plans = [await worker.plan() for worker in workers]
+    assert [plan.allowed_bytes for plan in plans] == [20 * 64] * 2
+    await workers[0].execute(plans[0])
+    assert await world.keys() != set()
+    await world.put([noise("more", 10 * 64)])
+    again = [noise(("again", n)) for n in range(8)]
+    await world.trash(await world.put(again))
+    await world.sql.execute("UPDATE objects SET purge_at = deleted_at WHERE purge_at IS NOT NULL")
+    for chunk in again:
+        await doom_now(world, chunk)
+    with pytest.raises(CollectorRefused, match="other collectors"):
+        await workers[1].execute(plans[1])
+    assert len(await world.keys()) > 2
+
+
+async def doom_now(world: World, chunk: bytes) -> None:
+    """As if it had been doomed before the last recount began."""
+    await world.sql.execute(
+        "WITH gone AS (DELETE FROM chunks WHERE hash = $1 RETURNING hash, generation, size) "
+        "INSERT INTO doomed (hash, generation, size, since, transaction) "
+        "SELECT hash, generation, size, '2029-01-01', '3' FROM gone",
+        blake3(chunk).digest(),
+    )
+
+
 async def test_reconcile_marks_what_is_missing_and_lets_collectors_work_again(
     world: World, collector: MakeCollector, due: list[str]
 ) -> None:
@@ -288,13 +333,13 @@ async def test_reconcile_marks_what_is_missing_and_lets_collectors_work_again(
     key = next(key for key in await world.keys() if lost.hex() in key)
     await world.store.delete_many([key])
     await set_marker(world, await incarnation(world), 7)
-    found = await reconcile(world.catalog, world.store, apply=False)
+    found = await settled(world, apply=False)
     assert (found.checked, found.missing) == (2, 1)
     assert await world.sql.fetchval("SELECT count(*) FROM chunks WHERE damaged_at IS NOT NULL") == 0
     with pytest.raises(DatabaseRestored):
         await collector().plan()
 
-    await reconcile(world.catalog, world.store, apply=True)
+    await settled(world, apply=True)
     assert await world.sql.fetch("SELECT hash FROM chunks WHERE damaged_at IS NOT NULL") == [
         (lost,)
     ]
@@ -309,7 +354,81 @@ async def test_a_collector_of_the_old_incarnation_stops_behind_its_batch(
 ) -> None:
     old: Collector = collector()
     plan = await old.plan()
-    await reconcile(world.catalog, world.store, apply=True)
+    await settled(world, apply=True)
     with pytest.raises(DatabaseRestored):
         await old.execute(plan)
     assert sorted(await world.keys()) == due
+
+
+async def test_reconcile_names_whom_it_hurts(world: World) -> None:
+    hurt = await world.put([noise("lost"), noise("there")])
+    await world.put([noise("there")])
+    lost = next(key for key in await world.keys() if blake3(noise("lost")).hexdigest() in key)
+    await world.store.delete_many([lost])
+    found = await settled(world, apply=False)
+    assert [item.id for item in found.hurt.objects] == [hurt.id]
+    assert found.orphans == 0
+
+
+async def test_a_worker_that_has_claimed_is_fenced_before_anything_is_checked(
+    world: World, collector: MakeCollector, due: list[str]
+) -> None:
+    """It would delete behind reconcile's back what that has just seen in the store."""
+    worker = collector()
+    plan = await worker.plan()
+    await set_marker(world, await incarnation(world), 0)
+    claimed = Fault(gate=asyncio.Event())
+    faulty(world).script("get_versioned", None, None, claimed)  # recount, claim, then the raise
+    running = asyncio.create_task(worker.execute(plan))
+    await claimed.reached.wait()
+    checking = Fault(gate=asyncio.Event())
+    faulty(world).script("list", checking)
+    reconciling = asyncio.create_task(settled(world, apply=True))
+    await checking.reached.wait()
+    assert claimed.gate is not None
+    claimed.gate.set()
+    with pytest.raises(DatabaseRestored):
+        await running
+    assert checking.gate is not None
+    checking.gate.set()
+    assert (await reconciling).missing == 0
+    assert sorted(await world.keys()) == due
+
+
+async def test_a_reconcile_that_crashed_leaves_collectors_refusing(
+    world: World, collector: MakeCollector
+) -> None:
+    await world.put([noise("a")])
+    faulty(world).script("list", Fault(before=ChunkStoreUnavailable()))
+    with pytest.raises(ChunkStoreUnavailable):
+        await settled(world, apply=True)
+    with pytest.raises(DatabaseRestored):
+        await collector().plan()
+    await settled(world, apply=True)
+    assert (await collector().plan()).is_empty
+
+
+async def test_a_reconcile_that_is_stopped_begins_no_incarnation(
+    world: World, collector: MakeCollector
+) -> None:
+    await world.put([noise("a")])
+    stop = asyncio.Event()
+    stop.set()
+    with pytest.raises(AuditStopped):
+        await reconcile(world.catalog, world.store, apply=True, stop=stop, progress=Progress())
+    with pytest.raises(DatabaseRestored):
+        await collector().plan()
+
+
+async def test_of_two_reconciles_one_wins(world: World, collector: MakeCollector) -> None:
+    await world.put([noise("a")])
+    gate = Fault(gate=asyncio.Event())
+    faulty(world).script("list", gate)
+    first = asyncio.create_task(settled(world, apply=True))
+    await gate.reached.wait()
+    await settled(world, apply=True)
+    assert gate.gate is not None
+    gate.gate.set()
+    with pytest.raises(CollectorRefused, match="reconcile again"):
+        await first
+    assert (await collector().plan()).is_empty

@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 from blake3 import blake3
-from mediastore_gc.collector import Collector, RunCounts
+from mediastore_gc.collector import Collector
+from mediastore_gc.run_counts import RunCounts
 
 from mediastore.catalog import recount as references
 from mediastore.catalog.collection import purge_trash, remove_garbage
+from mediastore.catalog.pool import Catalog
 from mediastore.collector_errors import DatabaseRestored, RecountFailed
 from mediastore.errors import InvariantBroken
 from tests.collection_world import DAY, World, leave_upload, noise
@@ -184,7 +189,7 @@ async def test_a_pass_clears_only_what_was_doomed_before_it_began(
 async def claim(world: World, *, marker_counter: int = 0) -> list[bytes]:
     life = await world.sql.fetchval("SELECT incarnation FROM gc_state")
     row = await world.catalog.fetch_row(
-        "doomed_claim", life, marker_counter, world.clock.now(), 300.0, WINDOW, 1000, 900
+        "doomed_claim", life, marker_counter, world.clock.now(), 300.0, WINDOW, 1000, 1 << 40, 900
     )
     assert row is not None
     hashes: list[bytes] = row["hashes"]
@@ -289,6 +294,30 @@ async def test_a_page_that_is_lost_is_noticed(
     await leave_upload(world, [noise("b")])
     with pytest.raises(RecountFailed, match="manifests"):
         await run(collector())
+
+
+async def test_a_pass_that_began_on_another_server_clears_nothing(
+    world: World, collector: MakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover may lose a commit that moved a reference past where the pass has read."""
+    await doom(world, collector, [noise("gone")])
+    await world.clock.advance(WINDOW)
+    start_recount = references.start_recount
+
+    async def start_on_the_old_primary(
+        catalog: Catalog, incarnation: UUID
+    ) -> references.RecountStart | None:
+        start = await start_recount(catalog, incarnation)
+        if start is None:
+            return None
+        return replace(start, server_started_at=start.server_started_at - timedelta(days=1))
+
+    monkeypatch.setattr(references, "start_recount", start_on_the_old_primary)
+    with pytest.raises(RecountFailed, match="server"):
+        await run(collector())
+    assert any(name(noise("gone")).hex() in key for key in await world.keys())
+    monkeypatch.undo()
+    assert (await run(collector())).deleted_keys == 1
 
 
 async def test_long_and_many_lists_are_read_whole(world: World, collector: MakeCollector) -> None:

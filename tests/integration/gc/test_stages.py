@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 import pytest
-from mediastore_gc.collector import Collector, RunCounts
+from mediastore_gc.collector import Collector
+from mediastore_gc.run_counts import RunCounts
 
 from mediastore.catalog.collection import expire_uploads
 from mediastore.collector_errors import CollectorRefused
@@ -202,8 +203,9 @@ async def test_what_is_past_its_use_is_swept(world: World, collector: MakeCollec
     assert await world.count("tombstones") == 1
     await world.clock.advance(WINDOW)
     counts = await run(collector())
-    assert counts.swept_rows == 2
+    assert counts.swept_rows == 3
     assert await world.count("tombstones") == 0
+    assert await world.count("purged_objects") == 0
     assert await world.count("recounts") == 1
     await world.clock.advance(365 * DAY)
     await run(collector())

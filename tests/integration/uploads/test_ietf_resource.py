@@ -135,6 +135,16 @@ async def test_a_length_told_late_is_recorded(service: Service) -> None:
     assert await content_of(service, final) == b"abcdef"
 
 
+async def test_a_refused_digest_field_records_no_length(service: Service) -> None:
+    client = client_of(service)
+    url = await created(client, b"abc")
+    refused = await client.append(url, 3, b"def", complete=True, Content_Digest="sha-256=no")
+    assert problem(refused) == (400, "bad_checksum")
+    assert "Upload-Length" not in (await client.offset(url)).headers
+    final = await client.append(url, 3, b"defgh", complete=True)
+    assert await content_of(service, final) == b"abcdefgh"
+
+
 async def test_the_length_of_an_append_that_broke_off_is_recorded(
     service: Service,
 ) -> None:
@@ -379,6 +389,27 @@ async def test_chunked_content_is_limited_when_it_comes(start: Starter) -> None:
     assert problem(answer) == (413, "too_large")
     assert "max-append-size=1000" in answer.headers["Upload-Limit"]
     assert (await client.offset(url)).offset == 0
+
+
+@pytest.mark.parametrize("create", [True, False])
+async def test_chunked_content_is_never_too_small(start: Starter, create: bool) -> None:
+    """Its size is known when it has been taken in: refusing it then would spare nothing, and what
+    was received must not be sent again.
+    """
+    service = await start(uploads={"append_size_min_bytes": 10})
+    client = client_of(service)
+    url = "/v1/uploads" if create else await created(client)
+    said = client.wire.flag(False) if create else client.append_headers(0, complete=False)
+    connection = await client.connect()
+    chunked = {**client.headers, **said, "Transfer-Encoding": "chunked"}
+    await connection.send("POST" if create else "PATCH", url, chunked, b"3\r\nabc\r\n0\r\n\r\n")
+    answer = await connection.receive()
+    await connection.close()
+    assert (answer.status, answer.offset) == (201 if create else 204, 3)
+    url = answer.headers.get("Location", url)
+    assert problem(await client.append(url, 3, b"def", complete=False)) == (400, "append_too_small")
+    final = await client.append(url, 3, b"def", complete=True)
+    assert await content_of(service, final) == b"abcdef"
 
 
 async def test_an_upload_does_not_grow_past_the_largest_size(start: Starter) -> None:

@@ -10,7 +10,8 @@ import pytest
 from mediastore.catalog.objects import change_object
 from mediastore.content.digests import TUS_ALGORITHMS
 from mediastore.uploads.tus.protocol import EXTENSIONS
-from tests.integration.uploads.conftest import Service
+from tests.integration.uploads.conftest import Service, Starter
+from tests.integration.uploads.policies import set_policy
 from tests.integration.uploads.test_tus import PATCH_TYPE, create, offset_of, stored
 
 PAGE = Path(__file__).parents[3] / "docs" / "uploads.md"
@@ -26,6 +27,23 @@ async def test_options_tells_what_is_on(service: Service) -> None:
         assert said["Tus-Extension"].split(",") == list(EXTENSIONS)
         assert said["Tus-Checksum-Algorithm"].split(",") == list(TUS_ALGORITHMS)
         assert said["Tus-Max-Size"] == str(service.settings.uploads.size_max_bytes)
+
+
+@pytest.mark.parametrize(("own", "told"), [(5000, 5000), (10**6, 10**5), (None, 10**5)])
+async def test_options_tells_a_tenant_its_own_limits(
+    start: Starter, own: int | None, told: int
+) -> None:
+    service = await start(uploads={"size_max_bytes": 10**5, "expires_seconds": 3600})
+    await set_policy(service, size_max_bytes=own, upload_expires_seconds=60)
+    for url in ("/v1/uploads", f"/v1/uploads/{UUID(int=7)}", "/v1/objects"):
+        said = (await service.client.options(url, headers=service.bearer)).headers
+        assert said["Upload-Limit"] == f"max-size={told}, max-age=60"
+        assert said.get("Tus-Max-Size", str(told)) == str(told)
+    for key in ({}, {"Authorization": "Bearer no"}):
+        answer = await service.client.options("/v1/uploads", headers=key)
+        assert answer.status == 204
+        assert answer.headers["Tus-Max-Size"] == "100000"
+        assert answer.headers["Upload-Limit"] == "max-size=100000, max-age=3600"
 
 
 def test_the_page_names_every_extension_and_no_other() -> None:

@@ -14,23 +14,36 @@ UNKNOWN = "/v1/uploads/00000000-0000-0000-0000-000000000007"
 
 @dataclass(frozen=True)
 class Request:
-    """One request; `target` names an upload of the model, None the creation URL."""
+    """One request; `target` names an upload of the model, None the creation URL. `chunked`: only
+    the body's end tells how long it is.
+    """
 
     method: str
     target: int | None
     headers: dict[str, str]
     body: bytes = b""
+    chunked: bool = False
+    query: str = ""
 
 
 @dataclass(frozen=True)
 class Expected:
+    """`creates`: the client learns the URL of a new upload; `announced`: from a 104. `{id}` in a
+    header is the upload's.
+    """
+
     status: int
     headers: Mapping[str, str | None] = field(default_factory=dict)
+    code: str | None = None
+    creates: bool = False
+    announced: bool = False
 
 
 @dataclass
 class ModelUpload:
-    """`gone`: terminated or refused at its end. An object once it is `finished`."""
+    """`gone`: terminated or refused at its end. An object once it is `finished`. One that is ended
+    by a flag is not finished by reaching its length.
+    """
 
     length: int | None
     content: bytes
@@ -39,6 +52,11 @@ class ModelUpload:
     finished: bool = False
     expired: bool = False
     gone: bool = False
+    ended_by_a_flag: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return self.offset == self.length and not self.ended_by_a_flag
 
     @property
     def offset(self) -> int:
@@ -61,7 +79,9 @@ def metadata(digest: bytes | None) -> str:
 
 
 class Model:
-    def __init__(self) -> None:
+    def __init__(self, digests_known: set[bytes]) -> None:
+        """`digests_known`: contents with a sha-256 that a client has declared."""
+        self.digests_known = digests_known
         self.uploads: list[ModelUpload] = []
         self.declared: bytes | None = None  # by the creation that is being answered
 
@@ -77,7 +97,9 @@ class Model:
         if target is None or target.gone:
             return Expected(404)
         if request.method == "HEAD":
-            return Expected(404) if target.expired else self._head(target)
+            if target.expired:
+                return Expected(404)
+            return self._head(target) if self._taken(target) else Expected(400)
         if target.finished:
             return Expected(409)
         target.gone = True  # also when it has expired: its client wants it gone
@@ -112,10 +134,10 @@ class Model:
         if refused is not None:
             return Expected(refused)
         upload = ModelUpload(length, body, meta, digest)
-        if upload.offset == length and not self._finish(upload):
+        if not self._taken(upload):
             return Expected(400)
         self.uploads.append(upload)
-        return Expected(201, {"Upload-Offset": str(upload.offset)})
+        return Expected(201, {"Upload-Offset": str(upload.offset)}, creates=True)
 
     def _patch(self, request: Request, upload: ModelUpload | None) -> Expected:
         said, body = request.headers, request.body
@@ -133,6 +155,8 @@ class Model:
         here = {"Upload-Offset": str(upload.offset)}
         if offset != upload.offset:
             return Expected(409, here)
+        if not self._taken(upload):
+            return Expected(400)
         if length is not None and (length < offset or upload.length not in (None, length)):
             return Expected(400)
         known = upload.length if length is None else length
@@ -143,7 +167,7 @@ class Model:
         if refused is not None:
             return Expected(refused, here)
         upload.content += body
-        if upload.offset == upload.length and not upload.finished and not self._finish(upload):
+        if not self._taken(upload):
             return Expected(400)
         return Expected(204, {"Upload-Offset": str(upload.offset)})
 
@@ -159,10 +183,17 @@ class Model:
             return 460
         return None
 
+    def _taken(self, upload: ModelUpload) -> bool:
+        """Whoever takes an upload that has all its bytes finishes it. False: see `_finish`."""
+        return upload.finished or not upload.whole or self._finish(upload)
+
     def _finish(self, upload: ModelUpload) -> bool:
         """False: the content has not the digest that was declared, and nothing is left of it."""
         if upload.digest is not None and upload.digest != sha256(upload.content).digest():
             upload.gone = True
             return False
+        if upload.digest is not None:
+            self.digests_known.add(upload.content)
         upload.finished = True
+        upload.length = upload.offset
         return True

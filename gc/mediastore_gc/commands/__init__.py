@@ -1,0 +1,1 @@
+"""The verbs of `mediastore-gc`, one module a group; cli.py puts them together."""

@@ -1,0 +1,90 @@
+"""What kept counts mean at a moment: what waits, is due or overdue, and when space comes back.
+
+Counts are by the hour, so an hour's items count as due once the last of them is: never too early,
+and up to an hour late. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from mediastore.catalog.collection import StageAmount
+from mediastore.catalog.counts import HourCount
+from mediastore.settings import DAY_SECONDS, HOUR_SECONDS, CollectionSettings
+
+# What was due this long ago and is still there: no collector runs, or something holds it up.
+OVERDUE_SECONDS = DAY_SECONDS
+HORIZONS_SECONDS = (0, DAY_SECONDS, 7 * DAY_SECONDS, 30 * DAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class ComingBack:
+    """Bytes that may come back within so many seconds, behind those of the horizon before it; None:
+    later. At most: what is deleted may share chunks with what is not.
+    """
+
+    within_seconds: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Amounts by stage at a moment, those of them that are overdue, and when space comes back."""
+
+    stages: Mapping[str, StageAmount]
+    overdue: Mapping[str, StageAmount]
+    coming_back: tuple[ComingBack, ...]
+
+
+def judge(
+    counts: Iterable[HourCount],
+    *,
+    now: datetime,
+    settings: CollectionSettings,
+    recounted_at: datetime | None,
+) -> Standing:
+    """`recounted_at`: when the newest complete recount began."""
+    revive = timedelta(seconds=settings.revive_delay_seconds)
+    window = timedelta(seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds)
+    waits = {"trash": timedelta(0), "garbage": revive}
+    returns = {"trash": revive + window, "garbage": revive + window}
+    stages: dict[str, StageAmount] = {}
+    overdue: dict[str, StageAmount] = {}
+    back = dict.fromkeys((*HORIZONS_SECONDS, None), 0)
+    for item in counts:
+        end = item.hour + timedelta(seconds=HOUR_SECONDS)
+        due = end + waits.get(item.stage, window)
+        stage = _stage(item.stage, due=due <= now, recounted=_by(end, recounted_at))
+        amount = StageAmount(item.count, item.bytes, item.hour, due)
+        stages[stage] = _joined(stages.get(stage), amount)
+        if due + timedelta(seconds=OVERDUE_SECONDS) <= now:
+            overdue[stage] = _joined(overdue.get(stage), amount)
+        back[_horizon((end + returns.get(item.stage, window) - now).total_seconds())] += item.bytes
+    return Standing(
+        stages, overdue, tuple(ComingBack(within, size) for within, size in back.items())
+    )
+
+
+def _stage(counted: str, *, due: bool, recounted: bool) -> str:
+    if counted in ("trash", "garbage"):
+        return f"{counted}_due" if due else f"{counted}_waiting"
+    if counted != "doomed":
+        return counted
+    if not due:
+        return "doomed_waiting"
+    return "doomed_due" if recounted else "doomed_unrecounted"
+
+
+def _by(end: datetime, moment: datetime | None) -> bool:
+    return moment is not None and end <= moment
+
+
+def _joined(one: StageAmount | None, other: StageAmount) -> StageAmount:
+    """Counts come by ascending hour, so the first has the oldest."""
+    if one is None:
+        return other
+    return replace(one, count=one.count + other.count, bytes=one.bytes + other.bytes)
+
+
+def _horizon(seconds: float) -> int | None:
+    return next((within for within in HORIZONS_SECONDS if seconds <= within), None)
