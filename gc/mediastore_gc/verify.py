@@ -143,8 +143,8 @@ class Verify:
 
     async def _check_blobs(self, cursor: str) -> str | None:
         """INV-12, and that objects and variants are counted."""
-        rows = await auditing.estimated_rows(self._catalog, "blobs")
-        self._progress.begin("blobs", "rows", round(rows * self._range.share))
+        rows = await auditing.estimated_rows(self._catalog, "blobs", share=self._range.share)
+        self._progress.begin("blobs", "rows", rows)
         after = bytes.fromhex(cursor) if cursor else auditing.just_before(self._range.first)
         while page := await auditing.blob_counts(self._catalog, self._range, after, PAGE_ROWS):
             for blob in page:
@@ -195,8 +195,9 @@ class Verify:
 
     async def _check_keys(self, cursor: str) -> str | None:
         """INV-1, INV-11: the store's listing beside the rows. `cursor`: hash and generation."""
-        rows = await auditing.estimated_rows(self._catalog, "chunks", "doomed")
-        self._progress.begin("keys", "keys", round(rows * self._range.share))
+        share = self._range.share
+        rows = await auditing.estimated_rows(self._catalog, "chunks", "doomed", share=share)
+        self._progress.begin("keys", "keys", rows)
         after = _copy_at(cursor) if cursor else CopyName.before(self._range)
         merge = KeyMerge(
             self._catalog,

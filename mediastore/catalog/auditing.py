@@ -163,10 +163,10 @@ async def doom_orphans(
     return row["keys"], row["bytes"]
 
 
-async def estimated_rows(catalog: Catalog, *tables: str) -> int:
-    """About how many rows; for progress alone."""
+async def estimated_rows(catalog: Catalog, *tables: str, share: float = 1.0) -> int | None:
+    """About how many rows a share of these tables has; None: not known. For progress alone."""
     rows: int = await catalog.fetch_value("audit_estimate", tables)
-    return rows
+    return round(rows * share) or None
 
 
 async def blob_counts(

@@ -5,7 +5,6 @@ CDN: open for tenants whose policy is public, and to the tenant's own key. What 
 what is not allowed get the same 404, so that knowing a hash tells nothing (INV-10).
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import hdrs, web
@@ -33,6 +32,7 @@ from mediastore.delivery.reader import ReaderParts
 from mediastore.delivery.sending import DateLine
 from mediastore.delivery.spool import Spool
 from mediastore.errors import NotFound
+from mediastore.lasting import lasting
 
 
 def add_routes(app: web.Application) -> None:
@@ -94,9 +94,7 @@ async def _delivery(app: web.Application) -> AsyncIterator[None]:
         on_listening=allowed.listening,
         on_lost=allowed.lost,
     )
-    listening = asyncio.create_task(listener.run())
-    yield
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    async with lasting(clock, listener.run):
+        yield
     await chunks.close()
     spool.close()

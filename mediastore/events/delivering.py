@@ -1,6 +1,5 @@
 """The deliveries of this process, from the application's start to its end."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -8,6 +7,7 @@ from aiohttp import web
 from mediastore.app_keys import CATALOG, CLOCK, METRICS, SETTINGS
 from mediastore.events.delivery import Delivery
 from mediastore.hooks.posting import open_poster
+from mediastore.lasting import lasting
 
 
 def add_delivery(app: web.Application) -> None:
@@ -19,10 +19,7 @@ async def _delivery(app: web.Application) -> AsyncIterator[None]:
     settings, clock = app[SETTINGS].events, app[CLOCK]
     async with open_poster(clock) as poster:
         delivery = Delivery(app[CATALOG], poster, settings, clock, app[METRICS])
-        work = [delivery.measure(), *([delivery.run()] if settings.deliver else [])]
-        tasks = [asyncio.create_task(item) for item in work]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        work = [delivery.measure, *([delivery.run] if settings.deliver else [])]
+        async with lasting(clock, *work):
+            yield
         await delivery.close()

@@ -2,15 +2,14 @@
 dropped.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
+
+import structlog
 
 from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.uploads import (
-    Upload,
-)
+from mediastore.catalog.uploads import Upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.errors import MediastoreError
@@ -24,6 +23,8 @@ from mediastore.uploads.joining import Joiner
 from mediastore.uploads.rechunking import Rechunker
 from mediastore.uploads.running_hash import RunningHashes
 from mediastore.uploads.trust import StoreTrust
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +64,7 @@ class UploadParts:
 
     async def drop_quietly(self, upload: Upload) -> None:
         """`drop` after a failure: if this fails as well, the upload expires by itself."""
-        with suppress(MediastoreError):
+        try:
             await self.drop(upload)
+        except MediastoreError as error:
+            log.warning("upload_not_dropped", upload=str(upload.id), detail=error.detail)

@@ -1,6 +1,5 @@
 """The URLs of uploads, and the resources behind them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from mediastore.app_keys import (
     SETTINGS,
 )
 from mediastore.hooks.posting import open_poster
+from mediastore.lasting import lasting
 from mediastore.uploads import dispatch, peek, tus
 from mediastore.uploads.assembly import assemble
 from mediastore.uploads.ietf import resource as ietf
@@ -60,18 +60,15 @@ async def _uploads(app: web.Application) -> AsyncIterator[None]:
         app[UPLOADS] = uploads = Uploads(parts)
         app[PULLS] = Pulls(app[SETTINGS], app[METRICS])
         app[peek.PEEK_TOKENS] = PeekTokens(app[CATALOG], app[CLOCK])
-        lasting = (
-            parts.finisher.sweep(),
-            parts.joiner.sweep(),
-            uploads.replicas.run(),
-            uploads.open.run(),
-            parts.trust.keep_asking(),
-        )
-        tasks = [asyncio.create_task(work) for work in lasting]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with lasting(
+            app[CLOCK],
+            parts.finisher.sweep,
+            parts.joiner.sweep,
+            uploads.replicas.run,
+            uploads.open.run,
+            parts.trust.keep_asking,
+        ):
+            yield
         await parts.rechunker.close()
         await parts.finisher.close()
 

@@ -3,13 +3,16 @@ same body), or given up (INV-1, INV-8).
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+
+import structlog
 
 from mediastore.catalog import staging
 from mediastore.catalog.uploads import CommitChunk, Upload, commit
 from mediastore.errors import MediastoreError
 from mediastore.uploads.batch import Batch
 from mediastore.uploads.parts import UploadParts
+
+log = structlog.get_logger(__name__)
 
 
 async def commit_batch(
@@ -62,5 +65,7 @@ async def stage_batch(
 
 async def unstage_quietly(parts: UploadParts, upload: Upload) -> None:
     """Release what is staged. If that fails, the next writer releases it, or the expiry does."""
-    with suppress(MediastoreError):
+    try:
         await staging.release_staged(parts.catalog, upload)
+    except MediastoreError as error:
+        log.info("staged_not_released", upload=str(upload.id), detail=error.detail)

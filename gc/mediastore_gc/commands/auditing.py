@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from prometheus_client import CollectorRegistry
 
-from mediastore.catalog.auditing import CopyName, HashRange
+from mediastore.catalog.auditing import CopyName, HashRange, estimated_rows
+from mediastore.catalog.collection import chunks_total
 from mediastore.chunkstore.keys import parse_chunk_key
 from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.chunkstore.protocol import ChunkStore
@@ -123,7 +124,8 @@ def orphans_command(
 
     async def work(room: Room) -> None:
         doom = OrphanDoom(room.catalog, room.store, settings.collection, SystemClock())
-        progress = Progress("orphans", "keys")
+        rows = await estimated_rows(room.catalog, "chunks", "doomed", share=range_.share)
+        progress = Progress("orphans", "keys", total=rows)
         merge = KeyMerge(
             room.catalog,
             room.store,
@@ -178,7 +180,7 @@ def scrub_command(
     )
 
     async def work(room: Room) -> None:
-        progress = Progress("scrub", "bytes")
+        progress = Progress("scrub", "bytes", total=await _bytes_to_scrub(room, order))
         async with _second_store(heal_from) as second:
             scrub = Scrub(
                 room.catalog,
@@ -281,3 +283,11 @@ def _copy_of(key: str) -> CopyName:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+async def _bytes_to_scrub(room: Room, order: ScrubOrder) -> int | None:
+    """About how much there is to read; None: not known."""
+    if order.since is not None:
+        return None
+    total = await chunks_total(room.catalog)
+    return round(total.bytes * order.sample * order.range_.share) or None
