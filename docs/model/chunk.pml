@@ -148,7 +148,7 @@ proctype Uploader(byte u) {
     :: else ->
         intents++;
         intend();
-        if /* batch.py, _hashes_well: a copy that was marked may be good after all */
+        if /* batch.py, _put: a copy that was marked may be good after all */
         :: looks ->
             if
             :: bytes[saw] == GOOD -> goto has_put

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, is_stored, key_rows
 from mediastore.catalog.pool import Catalog
-from mediastore.chunkstore.protocol import ChunkStore, Entry, MissingKey
+from mediastore.chunkstore.copies import held_size
+from mediastore.chunkstore.protocol import ChunkStore, Entry
 from mediastore_gc.listing import checked_pages
 from mediastore_gc.progress import Progress
 
@@ -155,10 +156,7 @@ class KeyMerge:
 
         async def ask_for_rest() -> None:
             for name in rest:
-                try:
-                    sizes[name] = (await self._store.head(name.key)).size
-                except MissingKey:
-                    sizes[name] = None
+                sizes[name] = await held_size(self._store, name.key)
 
         try:
             async with asyncio.TaskGroup() as heads:

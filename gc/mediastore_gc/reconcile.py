@@ -13,7 +13,8 @@ from uuid import uuid4
 from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, estimated_rows
 from mediastore.catalog.collection import collector_state
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.reconcile import ChunkCopy, install_incarnation, mark_missing
+from mediastore.catalog.reading import mark_damaged
+from mediastore.catalog.reconcile import install_incarnation
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
 from mediastore.collector_errors import AuditStopped, CollectorRefused
@@ -59,7 +60,7 @@ async def reconcile(
     async def note_missing(row: KeyRow) -> None:
         bad.add(row.hash)
         if apply:
-            await mark_missing(catalog, ChunkCopy(row.hash, row.generation, row.size))
+            await mark_damaged(catalog, row.hash, row.generation)
 
     everything = HashRange()
     progress.begin("reconcile", "keys", await estimated_rows(catalog, "chunks", "doomed"))

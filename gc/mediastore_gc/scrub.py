@@ -16,19 +16,20 @@ from datetime import datetime
 from mediastore.catalog.auditing import CopyName, HashRange, is_stored, just_before
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.reading import find_chunks, mark_damaged
-from mediastore.catalog.reconcile import ChunkCopy
 from mediastore.catalog.scrubbing import (
+    ChunkCopy,
     contents_after,
     first_id_at,
     lift_mark,
     stored_copies,
     time_of,
 )
+from mediastore.chunkstore.copies import held_size, verified_body
 from mediastore.chunkstore.keys import chunk_key
-from mediastore.chunkstore.protocol import ChunkStore, MissingKey
+from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorRefused
-from mediastore.content.hashing import name_chunk
+from mediastore.content import checksum
 from mediastore_gc.hurt import Hurt, whom_it_hurts
 from mediastore_gc.progress import Progress
 
@@ -132,7 +133,8 @@ class Scrub:
         key = chunk_key(copy.hash, copy.generation)
         if not await is_stored(self._catalog, CopyName(copy.hash, copy.generation)):
             return  # released meanwhile, or somebody else has marked it
-        (self.report.missing if await self._is_missing(key) else self.report.damaged).append(key)
+        held = await held_size(self._store, key)
+        (self.report.missing if held is None else self.report.damaged).append(key)
         if self.report.bad > max(BAD_MIN, BAD_SHARE_MAX * self.report.chunks):
             raise CollectorRefused(
                 f"{self.report.bad} of {self.report.chunks} chunks are bad: look at the store, the "
@@ -151,22 +153,11 @@ class Scrub:
         """Put good bytes of the second store under the row's own key, and read them again."""
         if self._second is None:
             return False
-        try:
-            body = await self._second.get(key)
-        except MissingKey:
+        body = await verified_body(self._second, key, copy.hash)
+        if body is None:
             return False
-        named = await asyncio.to_thread(name_chunk, body)
-        if named.hash != copy.hash:
-            return False
-        await self._store.put(key, body, crc32=named.crc32)
+        await self._store.put(key, body, crc32=checksum.crc32(body))
         return await _is_good(self._store, key, copy) and await lift_mark(self._catalog, copy)
-
-    async def _is_missing(self, key: str) -> bool:
-        try:
-            await self._store.head(key)
-        except MissingKey:
-            return True
-        return False
 
     async def _keep_pace(self, rate: int) -> None:
         if rate:
@@ -176,11 +167,7 @@ class Scrub:
 
 
 async def _is_good(store: ChunkStore, key: str, copy: ChunkCopy) -> bool:
-    try:
-        body = await store.get(key)
-    except MissingKey:
-        return False
-    return (await asyncio.to_thread(name_chunk, body)).hash == copy.hash
+    return await verified_body(store, key, copy.hash) is not None
 
 
 def _is_sampled(hash_: bytes, salt: int, share: float) -> bool:

@@ -26,10 +26,12 @@ from mediastore.catalog.uploads import (
     create_upload,
     intend,
 )
+from mediastore.chunkstore.copies import verified_body
 from mediastore.chunkstore.keys import chunk_key, new_generation
-from mediastore.chunkstore.protocol import ChunkStore, MissingKey
+from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.collector_errors import BytesGone
-from mediastore.content.hashing import BlobHasher, name_chunk
+from mediastore.content import checksum
+from mediastore.content.hashing import BlobHasher
 from mediastore.errors import ChunkChanged, Conflict, InvariantBroken, MediastoreError, NotFound
 from mediastore.settings import DAY_SECONDS, ChunkingSettings
 from mediastore_gc.progress import Progress
@@ -243,11 +245,8 @@ class Undeleter:
 
     async def _read_one(self, hash_: bytes, generations: list[int]) -> bytes:
         for generation in generations:
-            try:
-                body = await self._store.get(chunk_key(hash_, generation))
-            except MissingKey:
-                continue
-            if name_chunk(body).hash == hash_:
+            body = await verified_body(self._store, chunk_key(hash_, generation), hash_)
+            if body is not None:
                 return body
         raise BytesGone(f"chunk {hash_.hex()} cannot be read under any of its keys")
 
@@ -256,5 +255,5 @@ class Undeleter:
         if needed:
             body = bodies[chunk.hash]
             key = chunk_key(chunk.hash, chunk.generation)
-            await self._store.put(key, body, crc32=name_chunk(body).crc32)
+            await self._store.put(key, body, crc32=checksum.crc32(body))
         return CommitChunk(chunk.hash, chunk.generation, needed)

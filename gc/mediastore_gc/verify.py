@@ -16,7 +16,7 @@ from mediastore.catalog import auditing
 from mediastore.catalog.auditing import BlobCount, CopyName, HashRange, KeyRow, UploadCover
 from mediastore.catalog.counting import counting_snapshot
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.reconcile import ChunkCopy, mark_missing
+from mediastore.catalog.reading import mark_damaged
 from mediastore.chunkstore.protocol import ChunkStore, Entry
 from mediastore.collector_errors import CollectorRefused
 from mediastore.content.hashing import HASH_BYTES
@@ -221,7 +221,7 @@ class Verify:
 
     async def _note_missing(self, row: KeyRow) -> None:
         if self._repair:
-            await mark_missing(self._catalog, ChunkCopy(row.hash, row.generation, row.size))
+            await mark_damaged(self._catalog, row.hash, row.generation)
         detail = "marked: the next upload of the same bytes heals it" if self._repair else ""
         self._findings.add(Kind.KEY_MISSING, row.name.key, detail)
 

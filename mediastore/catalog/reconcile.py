@@ -1,23 +1,8 @@
 """What a reconciliation after a restore writes in the catalog."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from mediastore.catalog.pool import Catalog
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkCopy:
-    """A stored copy of a chunk; `size` in bytes."""
-
-    hash: bytes
-    generation: int
-    size: int
-
-
-async def mark_missing(catalog: Catalog, copy: ChunkCopy) -> None:
-    """Say that a copy is not to be relied on (INV-2)."""
-    await catalog.execute("reconcile_mark", copy.hash, copy.generation)
 
 
 async def install_incarnation(

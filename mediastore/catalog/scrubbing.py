@@ -6,7 +6,15 @@ from uuid import UUID
 
 from mediastore.catalog.auditing import HashRange
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.reconcile import ChunkCopy
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCopy:
+    """A stored copy of a chunk; `size` in bytes."""
+
+    hash: bytes
+    generation: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

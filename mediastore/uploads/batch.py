@@ -12,9 +12,9 @@ from typing import TypeVar
 import structlog
 
 from mediastore.catalog.uploads import BatchChunk, CommitChunk, IntentChunk
+from mediastore.chunkstore.copies import verified_body
 from mediastore.chunkstore.keys import chunk_key, new_generation
-from mediastore.chunkstore.protocol import ChunkStore, MissingKey
-from mediastore.content.hashing import name_chunk
+from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import ChunkChanged, Unavailable
 from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.cutting import NamedChunk
@@ -127,20 +127,13 @@ class BatchStore:
 
     async def _put(self, chunk: NamedChunk, seen: IntentChunk) -> None:
         key = chunk_key(seen.hash, seen.generation)
-        if seen.damaged and await self._hashes_well(key, seen.hash):
+        # Is the copy that was marked damaged good after all? Then only its mark goes.
+        if seen.damaged and await verified_body(self._store, key, seen.hash) is not None:
             log.info("chunk_mark_lifted", key=key)
             return
         await self._store.put(key, chunk.data, crc32=chunk.crc32)
         if seen.damaged:
             log.info("chunk_healed", key=key)
-
-    async def _hashes_well(self, key: str, hash_: bytes) -> bool:
-        """Is the copy that was marked damaged good after all? Then only its mark goes."""
-        try:
-            stored = await self._store.get(key)
-        except MissingKey:
-            return False
-        return (await asyncio.to_thread(name_chunk, stored)).hash == hash_
 
 
 def _telling(errors: Sequence[Exception]) -> Exception:

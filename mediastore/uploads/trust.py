@@ -14,8 +14,9 @@ import structlog
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.reading import ChunkPlace, find_chunks, mark_damaged
+from mediastore.chunkstore.copies import held_size
 from mediastore.chunkstore.keys import chunk_key
-from mediastore.chunkstore.protocol import ChunkStore, MissingKey
+from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorRefused
 from mediastore.errors import Unavailable
@@ -77,9 +78,5 @@ class StoreTrust:
     async def _look_at_chunk(self, place: ChunkPlace) -> None:
         if place.generation is None:
             return
-        try:
-            held = await self._store.head(chunk_key(place.hash, place.generation))
-        except MissingKey:
-            held = None
-        if held is None or held.size != place.size:
+        if await held_size(self._store, chunk_key(place.hash, place.generation)) != place.size:
             await mark_damaged(self._catalog, place.hash, place.generation)

@@ -1,8 +1,3 @@
--- name: reconcile_mark
--- The next upload of the same bytes heals a row that is marked.
-UPDATE chunks SET damaged_at = catalog_clock()
-WHERE hash = $1 AND generation = $2 AND stored AND damaged_at IS NULL;
-
 -- name: reconcile_install
 -- A new life of the database. Its doomed rows may carry transaction numbers of another server, and claims of
 -- collectors that are gone.
