@@ -5,12 +5,21 @@ Exactly one call is under way; which one is next is chosen by a seed among the t
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
+import pytest
 
+from mediastore.catalog import recount
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore, DeleteResult, Entry, Versioned
 
@@ -155,7 +164,48 @@ class SteppedStore:
         await self._store.close()
 
 
-def stepped_pages(
+async def crash_now_and_then(
+    stepper: Stepper, stop: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """`work` again and again until `stop`; three times in ten it dies at a step of its own."""
+    while not stop.is_set():
+        task = asyncio.create_task(work())
+        if stepper.choice.random() < 0.3:
+            for _ in range(stepper.choice.randint(1, 40)):
+                await stepper.pause()
+            task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+        await stepper.pause()
+
+
+async def run_until_done(
+    stepper: Stepper,
+    stop: asyncio.Event,
+    acting: Sequence["asyncio.Task[Any]"],
+    others: Sequence["asyncio.Task[Any]"],
+    between: Callable[[], Awaitable[None]],
+) -> None:
+    """Step until those who act are done; then the others are told to `stop`, and end as well."""
+
+    async def stop_when_they_are_done() -> None:
+        await asyncio.wait(acting)
+        stop.set()
+
+    tasks = [*acting, *others, asyncio.create_task(stop_when_they_are_done())]
+    await stepper.run(tasks, between)
+    for task in tasks:
+        task.result()
+
+
+def step_recounts(monkeypatch: pytest.MonkeyPatch, stepper: Stepper) -> None:
+    """Every page that a recount reads is a step."""
+    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
+        monkeypatch.setattr(recount, reader, _stepped_pages(stepper, getattr(recount, reader)))
+
+
+def _stepped_pages(
     stepper: Stepper, real: Callable[..., AsyncGenerator[T, None]]
 ) -> Callable[..., AsyncGenerator[T, None]]:
     """A reader of the recount that pauses behind each page, its snapshot held meanwhile."""

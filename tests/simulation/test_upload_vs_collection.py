@@ -23,7 +23,6 @@ from mediastore_gc.collector import Collector
 from mediastore_gc.safety import CollectionDelays
 
 from mediastore.access.policies import Policies
-from mediastore.catalog import recount as references
 from mediastore.catalog.objects import Object, trash_object
 from mediastore.catalog.pool import open_catalog
 from mediastore.catalog.tenants import create_tenant
@@ -40,7 +39,14 @@ from mediastore.uploads.service import Uploads
 from mediastore.uploads.standing import Standing
 from tests.collection_world import TENANT, MovedClock, World, draft, noise
 from tests.recount_exact import assert_references_exact
-from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
+from tests.simulation.stepping import (
+    SteppedCatalog,
+    SteppedStore,
+    Stepper,
+    crash_now_and_then,
+    run_until_done,
+    step_recounts,
+)
 
 SEEDS = int(os.environ.get("MEDIASTORE_SIMULATION_SEEDS", "8"))
 STEPS = 1500
@@ -163,16 +169,11 @@ class Simulation:
             await asyncio.wait([task])
 
     async def collect(self, *, crashes: bool) -> None:
-        """Passes until told to stop; one in three dies at a step of its own."""
+        """Passes until told to stop."""
+        if crashes:
+            await crash_now_and_then(self.stepper, self.stop, self._pass)
         while not self.stop.is_set():
-            task = asyncio.create_task(self._pass())
-            if crashes and self.choice.random() < 0.3:
-                for _ in range(self.choice.randint(1, 40)):
-                    await self.stepper.pause()
-                task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
+            await self._pass()
             await self.stepper.pause()
 
     async def _pass(self) -> None:
@@ -209,16 +210,7 @@ class Simulation:
             asyncio.create_task(self.collect(crashes=False)),
             asyncio.create_task(self.time()),
         ]
-
-        async def stop_when_users_are_done() -> None:
-            await asyncio.wait(users)
-            self.stop.set()
-
-        ending = asyncio.create_task(stop_when_users_are_done())
-        tasks = [*users, *others, ending]
-        await self.stepper.run(tasks, self.between)
-        for task in tasks:
-            task.result()
+        await run_until_done(self.stepper, self.stop, users, others, self.between)
 
 
 def body(content: bytes) -> StreamReader:
@@ -255,8 +247,7 @@ async def simulation(
     uploads = settings.uploads.model_copy(update={"batch_max_bytes": 500})
     settings = settings.model_copy(update={"uploads": uploads})
     stepper = Stepper(request.param)
-    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
-        monkeypatch.setattr(references, reader, stepped_pages(stepper, getattr(references, reader)))
+    step_recounts(monkeypatch, stepper)
     clock = MovedClock(connection)
     await clock.install()
     store = MemoryChunkStore()

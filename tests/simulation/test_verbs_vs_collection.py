@@ -21,7 +21,6 @@ from mediastore_gc.progress import Progress
 from mediastore_gc.safety import CollectionDelays
 from mediastore_gc.undeleting import Undeleter
 
-from mediastore.catalog import recount as references
 from mediastore.catalog.holds import add_hold, remove_hold
 from mediastore.catalog.objects import trash_object
 from mediastore.catalog.pool import open_catalog
@@ -33,7 +32,14 @@ from mediastore.settings import CatalogSettings, ChunkingSettings, CollectionSet
 from tests.collection_world import TENANT, MovedClock, World, noise, store_file
 from tests.counts_exact import assert_counts_exact
 from tests.recount_exact import assert_references_exact
-from tests.simulation.stepping import SteppedCatalog, SteppedStore, Stepper, stepped_pages
+from tests.simulation.stepping import (
+    SteppedCatalog,
+    SteppedStore,
+    Stepper,
+    crash_now_and_then,
+    run_until_done,
+    step_recounts,
+)
 
 SEEDS = int(os.environ.get("MEDIASTORE_SIMULATION_SEEDS", "4"))
 STEPS = 2000
@@ -124,16 +130,7 @@ class Verbs:
             await remove_hold(self.catalog, added.hold)
 
     async def collect(self) -> None:
-        while not self.stop.is_set():
-            task = asyncio.create_task(self._pass())
-            if self.stepper.choice.random() < 0.3:
-                for _ in range(self.stepper.choice.randint(1, 40)):
-                    await self.stepper.pause()
-                task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
-            await self.stepper.pause()
+        await crash_now_and_then(self.stepper, self.stop, self._pass)
 
     async def _pass(self) -> None:
         collector = Collector(
@@ -170,8 +167,7 @@ async def verbs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Verbs]:
     stepper = Stepper(request.param)
-    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
-        monkeypatch.setattr(references, reader, stepped_pages(stepper, getattr(references, reader)))
+    step_recounts(monkeypatch, stepper)
     clock = MovedClock(connection)
     await clock.install()
     store = MemoryChunkStore()
@@ -187,15 +183,7 @@ async def test_what_an_operator_keeps_or_brings_back_stays(verbs: Verbs) -> None
     acting += [asyncio.create_task(verbs.operator()) for _ in range(2)]
     others = [asyncio.create_task(verbs.collect()), asyncio.create_task(verbs.collect())]
     others.append(asyncio.create_task(verbs.time()))
-
-    async def stop_when_they_are_done() -> None:
-        await asyncio.wait(acting)
-        verbs.stop.set()
-
-    tasks = [*acting, *others, asyncio.create_task(stop_when_they_are_done())]
-    await verbs.stepper.run(tasks, verbs.between)
-    for task in tasks:
-        task.result()
+    await run_until_done(verbs.stepper, verbs.stop, acting, others, verbs.between)
     await verbs.world.assert_files_read_back()
     await assert_references_exact(verbs.world.sql)
     await assert_counts_exact(verbs.world.sql)
