@@ -14,6 +14,7 @@ import structlog
 
 from mediastore.catalog import collection
 from mediastore.catalog.counts import fold_changes
+from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
@@ -22,7 +23,6 @@ from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.deleting import Deleted, delete_batch
 from mediastore_gc.limits import RunBudget, RunLimits
-from mediastore_gc.marker import checked_marker
 from mediastore_gc.plan import Plan, make_plan
 from mediastore_gc.progress import Progress
 from mediastore_gc.recount import Recount, RecountReport

@@ -13,13 +13,14 @@ from uuid import UUID
 import structlog
 
 from mediastore.catalog.collection import DoomedKey, claim_doomed, forget_doomed, refuse_doomed
+from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, DeleteResult
 from mediastore.clock import Clock
 from mediastore.errors import ChunkStoreUnavailable, InvariantBroken
 from mediastore.settings import CollectionSettings
-from mediastore_gc.marker import checked_marker, raise_marker
+from mediastore_gc.marker import raise_marker
 from mediastore_gc.safety import CollectionDelays
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 from mediastore.catalog.collection import collector_state
+from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.recount import last_recount
 from mediastore.chunkstore.bucket import BucketRules, bucket_rules
@@ -24,8 +25,7 @@ from mediastore.clock import Clock
 from mediastore.collector_errors import UnfitStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import CollectionSettings, Settings
-from mediastore_gc.marker import checked_marker
-from mediastore_gc.safety import CollectionDelays
+from mediastore_gc.safety import CollectionDelays, check_skew
 
 PROBE = f"{DOCUMENT_PREFIX}doctor"
 
@@ -134,9 +134,7 @@ async def _marker(catalog: Catalog, store: ChunkStore) -> str:
 
 async def _clocks(catalog: Catalog, clock: Clock, settings: CollectionSettings) -> str:
     state = await collector_state(catalog)
-    apart = abs((state.now - clock.now()).total_seconds())
-    if apart > settings.clock_skew_max_seconds:
-        raise UnfitStore(f"the database's clock and this host's are {apart:.0f} s apart")
+    apart = check_skew(state, clock.now(), settings.clock_skew_max_seconds)
     return f"database and host are {apart:.1f} s apart"
 
 

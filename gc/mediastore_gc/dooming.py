@@ -5,12 +5,12 @@ agree with it, and no more than a share of what was listed is doomed (INV-6, INV
 """
 
 from mediastore.catalog.auditing import doom_orphans
+from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorRefused
 from mediastore.settings import CollectionSettings
-from mediastore_gc.marker import checked_marker
 from mediastore_gc.orphans import KeysFound, Orphans
 
 

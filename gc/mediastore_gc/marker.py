@@ -6,12 +6,10 @@ one incarnation and is never lowered.
 
 from uuid import UUID
 
-from mediastore.catalog.marker import WHAT_TO_DO, Marker, checked_marker, read_marker
+from mediastore.catalog.marker import WHAT_TO_DO, Marker, read_marker
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
 from mediastore.collector_errors import CollectorRefused, DatabaseRestored
-
-__all__ = ["Marker", "checked_marker", "raise_marker", "read_marker"]
 
 RAISE_ATTEMPTS_MAX = 50
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, estimated_rows
 from mediastore.catalog.collection import collector_state
+from mediastore.catalog.marker import Marker, read_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.reading import mark_damaged
 from mediastore.catalog.reconcile import install_incarnation
@@ -20,7 +21,6 @@ from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
 from mediastore.collector_errors import AuditStopped, CollectorRefused
 from mediastore_gc.hurt import Hurt, whom_it_hurts
 from mediastore_gc.listing import live_pages
-from mediastore_gc.marker import Marker, read_marker
 from mediastore_gc.orphans import KeyMerge
 from mediastore_gc.progress import Progress
 

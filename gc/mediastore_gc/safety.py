@@ -19,6 +19,7 @@ RECOVERY_WINDOW_MIN_SECONDS = DAY_SECONDS
 RECOVERY_MARGIN_MIN_SECONDS = HOUR_SECONDS
 # An hour: an app that replaces a file by deleting and uploading again finds its blob still there.
 REVIVE_DELAY_MIN_SECONDS = HOUR_SECONDS
+GONE_BACK_MAX_SECONDS = 1  # clocks are corrected in small steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,24 @@ def check_state(state: CollectorState, host_now: datetime, skew_max_seconds: flo
     """
     if state.paused_at is not None:
         raise CollectorPaused(f"paused: {state.paused_why or 'no reason was given'}")
+    _ = check_skew(state, host_now, skew_max_seconds)
+    behind = seconds_gone_back(state)
+    if behind > 0:
+        raise ClockSkew(f"the database's clock went back by {behind:.0f} s")
+
+
+def check_skew(state: CollectorState, host_now: datetime, skew_max_seconds: float) -> float:
+    """Seconds between the database's clock and this host's. Raises ClockSkew."""
     skew = abs((state.now - host_now).total_seconds())
     if skew > skew_max_seconds:
         raise ClockSkew(f"the database's clock and this host's are {skew:.0f} s apart")
+    return skew
+
+
+def seconds_gone_back(state: CollectorState) -> float:
+    """By how much the database's clock went back; 0 where that is within GONE_BACK_MAX_SECONDS."""
     behind = (state.clock_high - state.now).total_seconds()
-    if behind > 1:
-        raise ClockSkew(f"the database's clock went back by {behind:.0f} s")
+    return behind if behind > GONE_BACK_MAX_SECONDS else 0
 
 
 class ClockWatch:

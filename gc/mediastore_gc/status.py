@@ -21,14 +21,15 @@ from mediastore.catalog.collection import (
 )
 from mediastore.catalog.counts import glance_at_stages, hour_counts
 from mediastore.catalog.holds import count_holds
+from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.recount import RecountRecord, last_recount
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
-from mediastore_gc.marker import checked_marker
 from mediastore_gc.plan import STAGES
 from mediastore_gc.run_counts import RunCounts
+from mediastore_gc.safety import seconds_gone_back
 from mediastore_gc.stages import ComingBack, judge
 
 RUNS_SHOWN = 5
@@ -103,7 +104,7 @@ async def _brakes(catalog: Catalog, store: ChunkStore, state: CollectorState) ->
     holds = await count_holds(catalog)
     if holds:
         brakes.append(Brake("holds", f"{holds} holds keep what is theirs; see 'hold list'"))
-    if (state.clock_high - state.now).total_seconds() > 1:
+    if seconds_gone_back(state) > 0:
         brakes.append(Brake("clock_skew", "the database's clock went back", state.clock_high))
     try:
         await checked_marker(catalog, store)

@@ -24,7 +24,15 @@ from mediastore.collector_errors import AuditFindings, AuditStopped
 from mediastore.errors import BadSettings
 from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
-from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of
+from mediastore_gc.commands.command_line import (
+    Config,
+    Json,
+    ShareMax,
+    given_share,
+    group,
+    in_room,
+    settings_of,
+)
 from mediastore_gc.commands.command_line import show as show_answer
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import Health, examine
@@ -108,17 +116,14 @@ def orphans_command(
     delete: Annotated[
         bool, typer.Option("--delete", help="Doom them: they wait the window, then 'run' has them.")
     ] = False,
-    delete_share_max: Annotated[
-        float | None, typer.Option(help="Instead of collection.delete_share_max (0 to 1).")
-    ] = None,
+    delete_share_max: ShareMax = None,
     as_json: Json = False,
 ) -> None:
     """Find keys that no row names, and rows whose key is missing. A dry run unless --delete.
 
     Exit codes: 0 no row lacks its key, 40 some do, 41 stopped before the end.
     """
-    given = {} if delete_share_max is None else {"delete_share_max": delete_share_max}
-    settings = settings_of(context, config, **({"collection": given} if given else {}))
+    settings = settings_of(context, config, **given_share(delete_share_max))
     range_ = HashRange(prefix)
     start = CopyName.before(range_) if after is None else _copy_of(after)
 

@@ -8,7 +8,16 @@ from prometheus_client import start_http_server
 from mediastore.clock import SystemClock
 from mediastore.errors import BadRequest, ChunkStoreUnavailable
 from mediastore_gc import rendering
-from mediastore_gc.commands.command_line import Config, Json, group, in_room, settings_of, show
+from mediastore_gc.commands.command_line import (
+    Config,
+    Json,
+    ShareMax,
+    given_share,
+    group,
+    in_room,
+    settings_of,
+    show,
+)
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import require_fit_bucket
 from mediastore_gc.limits import WORKERS_MAX, RunLimits
@@ -43,10 +52,6 @@ TrashDelay = Annotated[
         metavar="SECONDS", help="Instead of the tenants' policies; needs --unsafe-delays."
     ),
 ]
-ShareMax = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="Instead of collection.delete_share_max (0 to 1)."),
-]
 
 
 @collecting.command("plan")
@@ -62,7 +67,7 @@ def plan_command(
     delete_share_max: ShareMax = None,
 ) -> None:
     """Show what a run would do now, by tenant and by age, and its requests. Changes nothing."""
-    settings = settings_of(context, config, **_given_share(delete_share_max))
+    settings = settings_of(context, config, **given_share(delete_share_max))
     delays = CollectionDelays.from_settings(
         settings.collection,
         revive_seconds=revive_delay,
@@ -128,7 +133,7 @@ def run_command(
     """
     if once and watch:
         raise BadRequest("--once and --watch exclude each other")
-    settings = settings_of(context, config, **_given_share(delete_share_max))
+    settings = settings_of(context, config, **given_share(delete_share_max))
     delays = CollectionDelays.from_settings(
         settings.collection,
         revive_seconds=revive_delay,
@@ -203,9 +208,3 @@ def _complain_of_refusals(counts: RunCounts) -> None:
             f"the store did not delete {counts.refused_keys} keys; they are tried again later, "
             "'mediastore-gc status' counts them"
         )
-
-
-def _given_share(delete_share_max: float | None) -> dict[str, dict[str, float]]:
-    if delete_share_max is None:
-        return {}
-    return {"collection": {"delete_share_max": delete_share_max}}

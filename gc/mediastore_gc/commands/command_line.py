@@ -29,6 +29,10 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Really do it; without, only show what.")]
+ShareMax = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Instead of collection.delete_share_max (0 to 1)."),
+]
 _FAMILIES = (MediastoreError, BadRequest, NotFound, Conflict, CatalogUnavailable)
 
 
@@ -54,6 +58,13 @@ def settings_of(context: typer.Context, config: Path | None, **overrides: Any) -
     settings = load_settings(chosen, **overrides)
     configure_logs(settings.log)
     return settings
+
+
+def given_share(delete_share_max: float | None) -> dict[str, dict[str, float]]:
+    """The override of --delete-share-max, for settings_of."""
+    if delete_share_max is None:
+        return {}
+    return {"collection": {"delete_share_max": delete_share_max}}
 
 
 def in_room(settings: Settings, work: Callable[[Room], Awaitable[None]]) -> None:

@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from blake3 import blake3
 from mediastore_gc.collector import Collector
-from mediastore_gc.marker import Marker, checked_marker, raise_marker, read_marker
+from mediastore_gc.marker import raise_marker
 from mediastore_gc.progress import Progress
 from mediastore_gc.reconcile import Reconciled, reconcile
 
+from mediastore.catalog.marker import Marker, checked_marker, read_marker
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
 from mediastore.chunkstore.protocol import DeleteResult, MissingKey, Versioned
