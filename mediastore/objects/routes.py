@@ -70,6 +70,8 @@ async def read(request: web.Request) -> web.Response:
     if item is None:
         if await get_upload_state(catalog, tenant.id, id_) == "finishing":
             raise UploadFinishing
+        item = await get_object(catalog, tenant.id, id_)  # it may have become one between the two
+    if item is None:
         raise NotFound
     return _json(_document(request, item))
 

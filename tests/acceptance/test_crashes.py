@@ -108,6 +108,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(
         server.start()
     for thread in threads:
         thread.join(60)
+        assert not thread.is_alive(), "an upload did not end"
     for client in clients:
         if client.failure is not None:
             raise client.failure

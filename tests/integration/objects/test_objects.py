@@ -1,10 +1,14 @@
 """`/v1/objects` as JSON: read, list, change, trash, restore."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from mediastore.catalog.objects import Object, get_object
+from mediastore.catalog.pool import Catalog
 from mediastore.catalog.queries import load_queries
+from mediastore.objects import routes
 from mediastore.settings import Settings
 from tests.integration.delivery.conftest import Keys
 from tests.integration.service import Connection, Service, bearer, running, upload
@@ -49,6 +53,22 @@ async def test_an_object_whose_upload_is_finishing(
     assert (await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.other))[0] == 404
     await connection.execute("UPDATE uploads SET state = 'open'")
     assert (await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.acme))[0] == 404
+
+
+async def test_an_upload_that_becomes_an_object_while_it_is_looked_for(
+    keys: Keys, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one or the other at every moment: no one who waits for it is told that it is gone."""
+    made = await upload(service, keys.acme, b"hello")
+    asked = 0
+
+    async def not_yet(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
+        nonlocal asked
+        asked += 1
+        return None if asked == 1 else await get_object(catalog, tenant, id_)
+
+    monkeypatch.setattr(routes, "get_object", not_yet)
+    assert await call(service, "GET", f"/v1/objects/{made['id']}", keys.acme) == (200, made)
 
 
 async def test_a_listing_is_newest_first_in_pages_without_gaps(
