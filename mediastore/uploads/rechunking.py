@@ -163,7 +163,7 @@ class _Pass:
         self._settings = settings
         self._upload = upload
         self._hasher = hasher
-        self._cutter = Cutter(settings.chunking, memory.spare)
+        self._cutter = Cutter(settings.chunking, memory)
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
         self._cursor = 0  # what lies before it is stored as it was cut

@@ -77,7 +77,7 @@ class Session:
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
         self._cutter = Cutter(
             parts.settings.chunking,
-            self._memory.spare,
+            self._memory,
             self._hasher if self._hasher.offset == self._received else None,
             self._check.digester if body_digests else None,
         )

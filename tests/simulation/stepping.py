@@ -134,7 +134,7 @@ class SteppedStore:
         self._store = store
         self._stepper = stepper
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         await self._stepper.call(lambda: self._store.put(key, body, crc32=crc32))
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
