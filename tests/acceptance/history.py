@@ -1,5 +1,5 @@
-"""A history of uploads, deletions and collections on a real Postgres that is backed up, and restores
-to its moments, by the commands of docs/restoring.md.
+"""A history of uploads, deletions and collections on a real Postgres with backups, and restores to
+its moments, by the commands of docs/restoring.md.
 
 Days pass in the database (collector.py), delays are the safe ones. Everything is kept as it was at
 the end: each restore begins there, with the old database running.
@@ -208,16 +208,14 @@ class Writing:
         named = {
             "time": "SELECT clock_timestamp()::text",
             "lsn": "SELECT pg_current_wal_insert_lsn()::text",
-            "name": f"SELECT pg_create_restore_point('{name}')::text",
+            "name": f"SELECT '{name}' FROM pg_create_restore_point('{name}')",
         }
         said = {
             kind: asked(self._history.days.dsn, lambda c, q=query: c.fetchval(q))
             for kind, query in named.items()
             if f"{{{kind}}}" in target
         }
-        moment = Moment(
-            target.format(**said), dict(self._live), self._upload, self._acknowledged
-        )
+        moment = Moment(target.format(**said), dict(self._live), self._upload, self._acknowledged)
         self._history.moments[name] = moment
 
 
@@ -274,7 +272,8 @@ def write_history(folder: Path) -> History:
             minio(folder, ["bucket"]) as store,
             servers_on(postgres.dsn(), folder, **s3_store(store.url)) as make,
         ):
-            operate(folder / "mediastore.toml", "tenant", "set", "acme", "trash_seconds=0")
+            policy = ("trash_seconds=0", f"upload_expires_seconds={30 * 24 * HOUR}")
+            operate(folder / "mediastore.toml", "tenant", "set", "acme", *policy)
             server = make(**SETTINGS)
             server.start()
             history.key = server.key
@@ -317,7 +316,7 @@ def _live_through(now: Writing, postgres: SystemPostgres, commands: Commands) ->
     now.at((WINDOW + MARGIN + REVIVE) / HOUR + 1)
     assert now.collect()["deleted_keys"] > 0, "of the first day"
     now.upload(6)
-    now.remember("recent", "recovery_target_name = 'recent'")
+    now.remember("recent", "recovery_target_name = '{name}'")
     now.delete(5)
     now.at(48 + WINDOW / HOUR)
     assert now.collect()["deleted_keys"] > 0, "of the second day"

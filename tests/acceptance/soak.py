@@ -197,7 +197,9 @@ def soak(folder: Path, seed: int, **store: str | bool) -> Iterator[Soak]:
             server.start()
         config = folder / "mediastore.toml"
         collectors = [
-            CollectorProcess(config, folder / f"collector{number}", ("--every", "1", *COLLECT.split()))
+            CollectorProcess(
+                config, folder / f"collector{number}", ("--every", "1", *COLLECT.split())
+            )
             for number in range(2)
         ]
         for collector in collectors:

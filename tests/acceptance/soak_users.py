@@ -1,4 +1,4 @@
-"""Users of a soak: each uploads, reads, deletes and restores at random, and knows what it must find.
+"""Users of a soak: each uploads, reads, deletes and restores at random and knows what is there.
 
 Contents come from a small pool as often as not, so that what one user deletes another uploads. A
 user goes on until its request is answered, as clients do; `patient` ones put up with connections

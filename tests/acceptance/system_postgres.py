@@ -72,7 +72,7 @@ class SystemPostgres:
         self.run(f'pg_ctl stop --pgdata="$PGDATA" --wait --mode={mode}')
 
     def run(self, script: str, **environment: str) -> str:
-        """Run it in a shell as the account of the server; what it said. Fails when the script does."""
+        """Run it in a shell as the server's account; it must end well. What it said."""
         done = subprocess.run(
             ["sh", "-euc", script],
             cwd=self.folder,
@@ -110,7 +110,9 @@ class SystemPostgres:
 
 
 @contextmanager
-def system_postgres(folder: Path, configuration: str = "", **settings: str) -> Iterator[SystemPostgres]:
+def system_postgres(
+    folder: Path, configuration: str = "", **settings: str
+) -> Iterator[SystemPostgres]:
     """A server that runs, in a new folder."""
     folder.mkdir()
     made = SystemPostgres(folder)
