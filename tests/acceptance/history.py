@@ -318,6 +318,7 @@ def _live_through(now: Writing, postgres: SystemPostgres, commands: Commands) ->
     now.upload(6)
     now.remember("recent", "recovery_target_name = '{name}'")
     now.delete(5)
+    now.upload(7)
     now.at(48 + WINDOW / HOUR)
     assert now.collect()["deleted_keys"] > 0, "of the second day"
 

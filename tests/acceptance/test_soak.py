@@ -28,7 +28,7 @@ def test_collectors_that_die_are_noticed_by_nobody(folder: Path) -> None:
         minio(folder, ["bucket"]) as store,
         soak(folder, SEED, **s3_store(store.url)) as world,
     ):
-        world.run([world.kill_a_collector], [world.kill_a_collector], rounds=12, patient=False)
+        world.run([world.all_is_well], [world.kill_a_collector], rounds=6, patient=False)
         assert world.tally.counts["refused"] == 0
         print(world.summary())
         world.settle(lambda: bucket_keys(store.url))
@@ -61,7 +61,7 @@ def test_a_full_disk_loses_nothing(folder: Path) -> None:
         chunks = disk / "chunks"
         with soak(folder, SEED, driver="directory", directory=str(chunks)) as world:
             victims = [world.all_is_well, world.kill_a_server, world.kill_a_collector]
-            world.run([fill], victims, rounds=6, patient=True)
+            world.run([fill], victims, rounds=4, patient=True)
             assert "storage_full" in "".join(server.whole_log() for server in world.servers)
             print(world.summary())
             world.settle(lambda: {file_key(path) for path in chunk_files(chunks)})
