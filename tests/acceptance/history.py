@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
-import boto3
 
-from bench.processes import ACCESS_KEY, SECRET_KEY, minio
+from bench.processes import minio
 from mediastore.catalog.migrations import migrate
 from tests.acceptance.client import Client
 from tests.acceptance.collector import Days
@@ -31,8 +30,9 @@ from tests.acceptance.conftest import (
     write_config,
 )
 from tests.acceptance.content import content
+from tests.acceptance.keys import bucket_keys
 from tests.acceptance.server import ROOT, Server
-from tests.acceptance.system_postgres import SystemPostgres
+from tests.acceptance.system_postgres import SystemPostgres, asked
 
 T = TypeVar("T")
 
@@ -205,45 +205,19 @@ class Writing:
 
     def remember(self, name: str, target: str) -> None:
         """This moment; `target` has a place for what Postgres calls it."""
-        named = {
+        queries = {
             "time": "SELECT clock_timestamp()::text",
             "lsn": "SELECT pg_current_wal_insert_lsn()::text",
             "name": f"SELECT '{name}' FROM pg_create_restore_point('{name}')",
         }
-        said = {
-            kind: asked(self._history.days.dsn, lambda c, q=query: c.fetchval(q))
-            for kind, query in named.items()
-            if f"{{{kind}}}" in target
-        }
-        moment = Moment(target.format(**said), dict(self._live), self._upload, self._acknowledged)
+        (kind,) = (kind for kind in queries if f"{{{kind}}}" in target)
+
+        async def find_out(connection: "asyncpg.Connection[Any]") -> str:
+            return str(await connection.fetchval(queries[kind]))
+
+        target = target.format_map({kind: asked(self._history.days.dsn, find_out)})
+        moment = Moment(target, dict(self._live), self._upload, self._acknowledged)
         self._history.moments[name] = moment
-
-
-def asked(dsn: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
-    async def ask() -> T:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
-def bucket_keys(url: str, prefix: str = "chunks/") -> set[str]:
-    """Every key in the bucket that begins so, by another client than the service's."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-    )
-    try:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix=prefix)
-        return {entry["Key"] for page in pages for entry in page.get("Contents", [])}
-    finally:
-        client.close()
 
 
 def write_history(folder: Path) -> History:

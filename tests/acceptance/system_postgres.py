@@ -3,18 +3,23 @@
 Root lends it the account that mediastore/local/owner.py finds. Ends with `close`.
 """
 
+import asyncio
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 
 from bench.processes import free_port
 from mediastore.local.owner import Owner, find_owner
 from mediastore.local.postgres import SUPERUSER, postgres_processes
+
+T = TypeVar("T")
 
 QUICK = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
 
@@ -122,3 +127,16 @@ def system_postgres(
         yield made
     finally:
         made.close()
+
+
+def asked(dsn: str, work: "Callable[[asyncpg.Connection[Any]], Awaitable[T]]") -> T:
+    """What a database says, on a connection of its own."""
+
+    async def ask() -> T:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
-from bench.processes import ACCESS_KEY, SECRET_KEY, minio
+from bench.processes import minio
 from tests.acceptance.client import Client, Unreachable
 from tests.acceptance.collector import Days
 from tests.acceptance.conftest import SMALL_CHUNKS, s3_store, servers_on, short_folder
 from tests.acceptance.content import content
+from tests.acceptance.keys import key_sizes, s3_client
 from tests.acceptance.server import Server
 from tests.acceptance.test_life import NOW
 from tests.integration.gc.test_orphans import inventory
@@ -51,10 +51,7 @@ class Audited:
 
     def sizes(self) -> dict[str, int]:
         """Keys of chunks in the bucket, in order."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix="chunks/"
-        )
-        return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+        return key_sizes(self.s3, self.bucket)
 
     def put(self, key: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
@@ -75,18 +72,14 @@ def store_url() -> Iterator[str]:
 
 @pytest.fixture
 def world(store_url: str, dsn: str, folder: Path) -> Iterator[Audited]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=store_url,
-        region_name="us-east-1",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-    )
     bucket = f"audited-{uuid4()}"
-    client.create_bucket(Bucket=bucket)
     days = Days(dsn, folder / "bin")
     days.install()
-    with servers_on(dsn, folder, **s3_store(store_url, bucket)) as make:
+    with (
+        s3_client(store_url) as client,
+        servers_on(dsn, folder, **s3_store(store_url, bucket)) as make,
+    ):
+        client.create_bucket(Bucket=bucket)
         server = make(**SMALL_CHUNKS, MEDIASTORE_MEMORY__CHUNK_CACHE_BYTES="0")
         server.start()
         made = {}
@@ -94,7 +87,6 @@ def world(store_url: str, dsn: str, folder: Path) -> Iterator[Audited]:
             data = content(size, seed)
             made[server.client().made(data)["id"]] = data
         yield Audited(server, days, bucket, client, made)
-    client.close()
 
 
 def test_a_sound_store_is_left_in_peace(world: Audited) -> None:

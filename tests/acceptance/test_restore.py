@@ -21,6 +21,7 @@ from tests.acceptance.history import (
     Restored,
     write_history,
 )
+from tests.acceptance.keys import row_keys
 from tests.counts_exact import assert_counts_exact
 from tests.recount_exact import assert_references_exact, hashes_of
 
@@ -51,7 +52,7 @@ def test_every_object_of_a_moment_inside_the_window_reads_back(history: History,
         world.days.answer(world.commands.collect_again)
         world.days.answer(world.commands.collect_again)
         assert_readable(world, world.moment.objects)
-        assert world.ask(stored_keys) == world.keys(), "space has come back, and nothing else"
+        assert world.ask(row_keys) == world.keys(), "space has come back, and nothing else"
         world.ask(assert_references_exact)
         world.ask(assert_counts_exact)
         world.server.until(world.server.log, lambda log: "dedup_hits_trusted_again" in log)
@@ -146,11 +147,6 @@ def gone(world: Restored) -> dict[str, set[bytes]]:
         return {id_: hashes for id_, hashes in found.items() if hashes}
 
     return world.ask(look)
-
-
-async def stored_keys(connection: "asyncpg.Connection[Any]") -> set[str]:
-    rows = await connection.fetch("SELECT hash, generation FROM chunks WHERE stored")
-    return {f"chunks/{row['hash'].hex()}/{row['generation']:016x}" for row in rows}
 
 
 async def marked(connection: "asyncpg.Connection[Any]") -> set[bytes]:

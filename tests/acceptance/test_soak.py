@@ -12,12 +12,12 @@ import pytest
 from bench.processes import minio
 from tests.acceptance.conftest import chunk_files, s3_store
 from tests.acceptance.content import MIB
-from tests.acceptance.history import bucket_keys
-from tests.acceptance.soak import SEED, HowToEnd, network_faults, soak
+from tests.acceptance.keys import bucket_keys
+from tests.acceptance.soak import ROUNDS, SEED, HowToEnd, network_faults, soak
 from tests.acceptance.test_outages import mounted, needs_root
 from tests.acceptance.toxiproxy import toxiproxy
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900 + 60 * ROUNDS)]
 
 
 def test_collectors_that_die_are_noticed_by_nobody(folder: Path) -> None:
