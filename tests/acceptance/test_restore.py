@@ -55,7 +55,6 @@ def test_every_object_of_a_moment_inside_the_window_reads_back(history: History,
         assert world.ask(row_keys) == world.keys(), "space has come back, and nothing else"
         world.ask(assert_references_exact)
         world.ask(assert_counts_exact)
-        world.server.until(world.server.log, lambda log: "dedup_hits_trusted_again" in log)
 
 
 def test_before_the_window_reconcile_names_exactly_what_is_gone(history: History) -> None:
@@ -91,6 +90,7 @@ def test_before_the_window_reconcile_names_exactly_what_is_gone(history: History
         assert_readable(world, objects)
         world.ask(assert_references_exact)
         world.ask(assert_counts_exact)
+        world.server.until(world.server.log, lambda log: "dedup_hits_trusted_again" in log)
 
 
 def assert_noticed(world: Restored) -> None:
