@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import psutil
 import pytest
 
 from bench.processes import free_port
 from mediastore.local.owner import Owner, find_owner
 from mediastore.local.postgres import SUPERUSER, postgres_processes
+from tests.acceptance.server import STOP_TIMEOUT_SECONDS, gone_is_fine
 
 T = TypeVar("T")
 
@@ -94,8 +96,12 @@ class SystemPostgres:
         return done.stdout
 
     def close(self) -> None:
-        for process in postgres_processes(self.data):
-            process.kill()
+        """Leave nothing of it behind, whatever state it is in."""
+        left = postgres_processes(self.data)
+        for process in left:
+            with gone_is_fine():
+                process.kill()
+        psutil.wait_procs(left, timeout=STOP_TIMEOUT_SECONDS)
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         return {
