@@ -3,7 +3,8 @@
 The marker is given the new incarnation before anything is checked: a worker of the old life that
 has not begun to delete then stops at the marker, and a crash on the way leaves collectors refusing
 until this is run again (INV-5). Nothing is deleted, and no generation changes: a marked chunk is
-healed by the next upload of its bytes (INV-2). The check is the merge of orphans.py.
+healed by the next upload of its bytes (INV-2). The check is the merge of orphans.py; what a read or
+an earlier run has marked already is named again, so that the last report is whole.
 """
 
 import asyncio
@@ -65,7 +66,13 @@ async def reconcile(
     everything = HashRange()
     progress.begin("reconcile", "keys", await estimated_rows(catalog, "chunks", "doomed"))
     merge = KeyMerge(
-        catalog, store, everything, stop=stop, progress=progress, on_missing=note_missing
+        catalog,
+        store,
+        everything,
+        stop=stop,
+        progress=progress,
+        on_missing=note_missing,
+        marked_too=True,
     )
     start = CopyName.before(everything)
     found = await merge.run(live_pages(store, everything, start), start)
