@@ -47,7 +47,11 @@ def judge(
     revive = timedelta(seconds=settings.revive_delay_seconds)
     window = timedelta(seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds)
     waits = {"trash": timedelta(0), "garbage": revive}
-    returns = {"trash": revive + window, "garbage": revive + window}
+    returns = {
+        "trash": revive + window,
+        "garbage": revive + window,
+        "doomed_erased": timedelta(seconds=settings.erasure_wait_seconds),
+    }
     stages: dict[str, StageAmount] = {}
     overdue: dict[str, StageAmount] = {}
     back = dict.fromkeys((*HORIZONS_SECONDS, None), 0)

@@ -129,6 +129,7 @@ class CollectionMetrics:
         self._done = {
             name: Counter(f"mediastore_collection_{name}", text, registry=registry)
             for name, text in (
+                ("erased_objects", "Objects and uploads that were erased."),
                 ("expired_uploads", "Uploads that expired before they became an object."),
                 ("expired_bytes", "Bytes of those uploads that had been acknowledged."),
                 ("doomed_keys", "Keys whose last reference has gone."),

@@ -182,6 +182,56 @@ async def unlinking_pieces(
             return
 
 
+async def any_erased(catalog: Catalog) -> bool:
+    """Is any key marked to go before its window?"""
+    found: bool = await catalog.fetch_value("recount_erased")
+    return found
+
+
+async def spare(catalog: Catalog, hashes: Sequence[bytes]) -> int:
+    """Let erased keys of these hashes wait for their window; how many."""
+    spared: int = await catalog.fetch_value("recount_spare", hashes)
+    return spared
+
+
+async def tombstone_pieces(
+    catalog: Catalog, *, window_seconds: int, page_entries: int
+) -> AsyncGenerator[ListPiece, None]:
+    """What blobs were made of that were removed within the window and not erased; each by one short
+    snapshot.
+    """
+    after = 0
+    while True:
+        budget = page_entries
+        met = False
+        async with _snapshot(catalog) as connection:
+            rows = connection.cursor(
+                catalog.statement("recount_tombstones"),
+                after,
+                INLINE_BYTES,
+                window_seconds,
+                prefetch=PREFETCHED_ROWS,
+            )
+            async for row in rows:
+                met, after = True, row["id"]
+                head = (f"tombstone {row['id']}", row["size"], row["length"])
+                async for piece in list_pieces(
+                    connection,
+                    catalog.statement("tombstone_piece"),
+                    row["id"],
+                    head,
+                    0,
+                    row["entries"],
+                    page_entries,
+                ):
+                    budget -= max(1, len(piece.entries) // ENTRY_BYTES)
+                    yield piece
+                if budget <= 0:
+                    break
+        if not met:
+            return
+
+
 async def manifest_pieces(
     catalog: Catalog, *, page_entries: int
 ) -> AsyncGenerator[ListPiece, None]:

@@ -229,6 +229,8 @@ def reconcile_command(
                 room.catalog, room.store, apply=apply, stop=room.stop, progress=progress
             )
         show(found, lines_of.reconciled_lines(found), as_json=as_json)
+        if found.bad_records:
+            raise AuditFindings(f"{len(found.bad_records)} records of erasures make no sense")
         if found.missing:
             raise AuditFindings(f"{found.missing} chunks are missing or cut short")
 

@@ -9,7 +9,7 @@ GROUP BY stage, hour HAVING sum(count) <> 0 OR sum(bytes) <> 0 ORDER BY stage, h
 SELECT stage_changes_fold_v1($1);
 
 -- name: stage_counts_rebuild
-SELECT stage_counts_rebuild_v1();
+SELECT stage_counts_rebuild_v2();
 
 -- name: uncounted_stages
 -- Stages that are small when collectors run: looked at, up to $1 rows each.

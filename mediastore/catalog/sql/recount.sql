@@ -45,6 +45,19 @@ WHERE b.hash > $1 ORDER BY b.hash;
 -- name: recount_manifest_piece
 SELECT substr(entries, $2 + 1, $3) FROM manifests WHERE blob = $1;
 
+-- name: recount_erased
+SELECT EXISTS (SELECT 1 FROM doomed WHERE erased_at IS NOT NULL);
+
+-- name: recount_tombstones
+-- What blobs were made of that were removed within the window ($3, in seconds), but for what was erased.
+SELECT id, size, length(entries) AS length, CASE WHEN length(entries) <= $2 THEN entries END AS entries
+FROM tombstones
+WHERE id > $1 AND erasure IS NULL AND since > (SELECT catalog_clock()) - make_interval(secs => $3) ORDER BY id;
+
+-- name: recount_spare
+-- Keys of erased chunks that somebody else had as well wait for their window like any others.
+SELECT recount_spare_v1($1);
+
 -- name: recount_keep
 -- Of the hashes that the filter let through, those that are doomed indeed.
 WITH kept AS (
@@ -58,7 +71,7 @@ WITH kept AS (
 -- name: recount_finish
 -- Only of the server that it began on: behind a failover that lost commits, a reference may be back where the pass has
 -- been already (docs/model/recount.pml).
-UPDATE recounts SET finished_at = catalog_clock(), references_read = $2, manifests_read = $3
+UPDATE recounts SET finished_at = catalog_clock(), references_read = $2, manifests_read = $3, tombstones_read = true
 WHERE id = $1 AND finished_at IS NULL AND incarnation = (SELECT incarnation FROM gc_state)
   AND pg_postmaster_start_time() = $4
 RETURNING id;
