@@ -45,7 +45,7 @@ class CollectionSettings(Section):
         12 * HOUR_SECONDS,
         ge=0,
         le=DAY_SECONDS,
-        description="Erased bytes wait for a recount to share; after this one is made for them.",
+        description="Erased bytes wait for a recount to share; after this long one is made.",
     )
     erasure_key_file: Path | None = Field(
         None,

@@ -2,8 +2,8 @@
 
 Plan, then execute. Batches in bounded loops, guards before each, counts of what was done.
 
-Stages: erasures, expired uploads, trash, garbage, references, recount, claim and delete, sweep. Rows first,
-bytes later (INV-5); what one stage makes due, the next one finds.
+Stages: erasures, expired uploads, trash, garbage, references, recount, claim and delete, sweep.
+Rows first, bytes later (INV-5); what one stage makes due, the next one finds.
 """
 
 import asyncio

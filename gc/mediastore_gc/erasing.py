@@ -90,6 +90,22 @@ class Eraser:
         return await rows.forget_erasures(self._catalog, old)
 
 
+async def ask_for(catalog: Catalog, store: ChunkStore, scope: Scope, why: str) -> Erasure:
+    """Ask for an erasure; the one that is under way, if it means all there is.
+
+    Raises Held, DatabaseRestored, CollectorRefused.
+    """
+    marker = await checked_marker(catalog, store)
+    if marker.version is None:  # before anything is counted up
+        await raise_marker(store, marker.incarnation, 0)
+    id_ = await rows.unfinished_same(catalog, scope)
+    if id_ is None:
+        id_ = uuid4()
+        await rows.add_erasure(catalog, id_, scope, why)
+        log.info("erasure_asked_for", erasure=str(id_))
+    return await rows.get_erasure(catalog, id_)
+
+
 async def erase_now(
     catalog: Catalog,
     store: ChunkStore,
@@ -106,7 +122,7 @@ async def erase_now(
     Raises Held, DatabaseRestored, CollectorPaused, ClockSkew, CollectorRefused.
     """
     eraser = Eraser(catalog, store)
-    incarnation = (await checked_marker(catalog, store)).incarnation
+    incarnation = (await collector_state(catalog)).incarnation
 
     async def guard() -> None:
         await lock_collector(
@@ -114,17 +130,12 @@ async def erase_now(
         )
 
     await guard()
-    id_ = await rows.unfinished_same(catalog, scope)
-    if id_ is None:
-        id_ = uuid4()
-        await rows.add_erasure(catalog, id_, scope, why)
-        log.info("erasure_asked_for", erasure=str(id_))
-    erasure = await rows.get_erasure(catalog, id_)
+    erasure = await ask_for(catalog, store, scope, why)
     progress.begin("erasing", "objects")
     while erasure.removed_at is None:
         await guard()
         done = await eraser.remove_some_of(erasure)
-        erasure = await rows.get_erasure(catalog, id_)
+        erasure = await rows.get_erasure(catalog, erasure.id)
         if done == 0:
             break
         progress.advance(done)

@@ -183,7 +183,8 @@ def hold_line(hold: Hold) -> str:
         what = f"object {hold.object} of tenant {hold.tenant}"
     else:
         what = f"tenant {hold.tenant}" if hold.owner is None else f"{hold.tenant}, {hold.owner}"
-    return f"hold {hold.id}: {what}, since {moment_text(hold.created_at)}, {hold.keys:,} keys: {hold.why}"
+    since = moment_text(hold.created_at)
+    return f"hold {hold.id}: {what}, since {since}, {hold.keys:,} keys: {hold.why}"
 
 
 def recoverable_line(found: Recoverable) -> str:

@@ -1,4 +1,4 @@
-"""Drops records that are past their use, a batch at a time, and folds what triggers have counted."""
+"""Drops records that are past their use, batch by batch, and folds what triggers have counted."""
 
 from dataclasses import dataclass
 

@@ -141,8 +141,8 @@ async def unfinished_same(catalog: Catalog, scope: Scope) -> UUID | None:
 async def add_erasure(
     catalog: Catalog, id_: UUID, scope: Scope, why: str, *, asked_at: datetime | None = None
 ) -> bool:
-    """Ask for an erasure; with `asked_at` take one up again that this database does not know. False:
-    it is known. Raises Held.
+    """Ask for an erasure; with `asked_at` take one up again that this database does not know.
+    False: it is known. Raises Held.
     """
     added: bool = await catalog.fetch_value(
         "erasure_add", id_, scope.tenant, scope.owner, scope.object, why, asked_at

@@ -167,11 +167,12 @@ def erase_verify_command(
         raise BadRequest(f"the receipt cannot be read: {error.strerror}") from error
     statement = checked_statement(body, key)
     state = "complete" if statement.get("complete") else "NOT complete"
-    lines = [
-        f"The signature is right. Erasure {statement.get('erasure')}, {state}, as of "
-        f"{statement.get('issued_at')}."
-    ]
-    show({"valid": True, "statement": statement}, lines, as_json=as_json)
+    about = f"Erasure {statement.get('erasure')}, {state}, as of {statement.get('issued_at')}."
+    show(
+        {"valid": True, "statement": statement},
+        ["The signature is right.", about],
+        as_json=as_json,
+    )
 
 
 async def _scope(

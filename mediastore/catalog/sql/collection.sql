@@ -33,7 +33,8 @@ SELECT doomed_refused_v1($1, $2, $3);
 
 -- name: collection_stages
 -- How much waits where. $1 overrides the tenants' trash policy, $2 revive delay, $3 recovery window with its
--- margin, $4 claim timeout, $5 how long erased keys wait for a recount to share, all in seconds. `next_due` is when the first of a waiting stage moves on.
+-- margin, $4 claim timeout, $5 how long after an erasure was asked for its keys wait for a recount to
+-- share, all in seconds. `next_due` is when the first of a waiting stage moves on.
 WITH clock AS MATERIALIZED (SELECT catalog_clock() AS now),
 held AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM holds) AS any_hold),
 newest AS MATERIALIZED (
@@ -76,7 +77,7 @@ WHERE finished_at IS NULL AND marked_at IS NULL
 UNION ALL
 SELECT d.stage, count(*), sum(d.size)::bigint, min(d.since), min(d.due)
 FROM (SELECT x.size, x.since,
-             least(x.since + make_interval(secs => $3), x.erased_at + make_interval(secs => $5)) AS due, CASE
+             least(x.since + make_interval(secs => $3), e.asked_at + make_interval(secs => $5)) AS due, CASE
           WHEN x.erased_at IS NULL AND x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
           WHEN x.claimed_at + make_interval(secs => $4) > clock.now THEN 'doomed_claimed'
           WHEN (SELECT any_hold FROM held) AND EXISTS (SELECT 1 FROM held_keys AS h WHERE h.hash = x.hash)
@@ -85,12 +86,13 @@ FROM (SELECT x.size, x.since,
               OR x.since > newest.started_at
               OR x.since + make_interval(secs => $3) > clock.now
                  AND (x.erased_at > newest.started_at OR NOT newest.tombstones_read)
-              THEN CASE WHEN least(x.since + make_interval(secs => $3), x.erased_at + make_interval(secs => $5))
+              THEN CASE WHEN least(x.since + make_interval(secs => $3), e.asked_at + make_interval(secs => $5))
                              > clock.now THEN 'doomed_erased' ELSE 'doomed_unrecounted' END
           WHEN x.kept_by_recount = newest.id THEN 'doomed_kept'
           WHEN x.retry_at > clock.now THEN 'doomed_refused'
           ELSE 'doomed_due' END AS stage
-      FROM doomed AS x CROSS JOIN clock LEFT JOIN newest ON true) AS d GROUP BY d.stage
+      FROM doomed AS x CROSS JOIN clock LEFT JOIN newest ON true
+      LEFT JOIN erasures AS e ON e.id = x.erasure AND x.erased_at IS NOT NULL) AS d GROUP BY d.stage
 UNION ALL
 SELECT 'quarantine', count(*), coalesce(sum(c.size), 0)::bigint, min(q.since), NULL
 FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash
