@@ -28,16 +28,6 @@ TRY_OUT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def config(dsn: str, tmp_path: Path) -> Path:
-    file = tmp_path / "mediastore.toml"
-    file.write_text(
-        f'[catalog]\ndsn = "{dsn}"\n'
-        f'[chunk_store]\ndriver = "directory"\ndirectory = "{tmp_path / "chunks"}"\n'
-    )
-    return file
-
-
 def command(config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "mediastore_gc", "--config", str(config), *arguments],
