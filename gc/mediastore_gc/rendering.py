@@ -17,7 +17,7 @@ from mediastore_gc.status import Status
 from mediastore_gc.undeleting import Recoverable
 
 _LABELS = {
-    "erasures": "erasures with something to do",
+    "erasures": "erasures under way",
     "uploads_expired": "uploads, expired",
     "trash_waiting": "trash, waiting for its tenant's delay",
     "trash_due": "trash, due",

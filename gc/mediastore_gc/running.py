@@ -1,6 +1,7 @@
 """How passes follow each other: until nothing is left (`run --once`), or for ever."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 
 import structlog
@@ -66,15 +67,16 @@ async def run_repeatedly(
     interval_seconds: float,
     stop: asyncio.Event,
     metrics: CollectionMetrics,
+    report: Callable[[RunCounts], None],
 ) -> None:
     """Rounds at an interval until `stop` is set; the batch under way is finished first. Limits hold
-    for each round.
+    for each round, and each that ends well is reported.
 
     A part that is down, or a pause, is waited out; every other refusal ends it.
     """
     while not stop.is_set():
         try:
-            await run_until_done(collector, delays, clock, stop=stop, metrics=metrics)
+            report(await run_until_done(collector, delays, clock, stop=stop, metrics=metrics))
         except (Unavailable, CollectorPaused) as error:
             log.warning("collection_put_off", code=error.code, why=error.detail)
         waking = asyncio.create_task(clock.sleep(interval_seconds))

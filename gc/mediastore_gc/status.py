@@ -19,7 +19,7 @@ from mediastore.catalog.collection import (
     recent_runs,
     reclaimed_since,
 )
-from mediastore.catalog.counts import glance_at_stages, hour_counts
+from mediastore.catalog.counts import HourCount, glance_at_stages, held_counts, hour_counts
 from mediastore.catalog.holds import count_holds
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
@@ -27,7 +27,7 @@ from mediastore.catalog.recount import RecountRecord, last_recount
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
-from mediastore_gc.plan import STAGES
+from mediastore_gc.plan import STAGES, Plan
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import seconds_gone_back
 from mediastore_gc.stages import ComingBack, judge
@@ -73,23 +73,30 @@ async def gather_status(
     """Look at everything; stages by the settings' delays."""
     state = await collector_state(catalog)
     recount = await last_recount(catalog)
+    holds = await count_holds(catalog)
+    held, more_held = await _held(catalog, settings) if holds else ([], ())
     standing = judge(
         await hour_counts(catalog),
         now=state.now,
         settings=settings,
         recounted_at=None if recount is None else recount.started_at,
+        held=held,
     )
     glances = await glance_at_stages(catalog)
     found = {**standing.stages, **{stage: glance.amount for stage, glance in glances.items()}}
+    stages = {stage: found.get(stage, StageAmount()) for stage in STAGES}
+    live = await chunks_total(catalog, pages_max=SAMPLED_PAGES)
     keys, deleted_bytes = await reclaimed_since(catalog, DAY_SECONDS)
+    brakes = await _brakes(catalog, store, state, holds)
+    brakes += share_brake(stages, live, deleted_bytes, settings)
     return Status(
         state,
-        await chunks_total(catalog, pages_max=SAMPLED_PAGES),
-        {stage: found.get(stage, StageAmount()) for stage in STAGES},
-        tuple(stage for stage, glance in glances.items() if not glance.exact),
+        live,
+        stages,
+        (*(stage for stage, glance in glances.items() if not glance.exact), *more_held),
         standing.overdue,
         standing.coming_back,
-        tuple(await _brakes(catalog, store, state)),
+        tuple(brakes),
         recount,
         tuple(await recent_runs(catalog, RUNS_SHOWN)),
         keys,
@@ -97,11 +104,55 @@ async def gather_status(
     )
 
 
-async def _brakes(catalog: Catalog, store: ChunkStore, state: CollectorState) -> list[Brake]:
+async def _held(
+    catalog: Catalog, settings: CollectionSettings
+) -> tuple[list[HourCount], tuple[str, ...]]:
+    held, more = await held_counts(
+        catalog,
+        revive_seconds=settings.revive_delay_seconds,
+        window_seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds,
+    )
+    return held, tuple(f"{stage}_held" for stage in more)
+
+
+def share_brake(
+    stages: Mapping[str, StageAmount],
+    live: ChunksTotal,
+    deleted_bytes: int,
+    settings: CollectionSettings,
+) -> list[Brake]:
+    """Would a run stop, as it would delete too large a share? What trash frees is not known without
+    reading it, so there may be a doubt: objects share blobs.
+    """
+
+    def plan(freed: StageAmount) -> Plan:
+        return Plan(
+            {**stages, "trash_freed": freed},
+            live,
+            deleted_bytes,
+            settings.delete_share_max,
+            settings.delete_share_floor_bytes,
+        )
+
+    least, most = plan(StageAmount()), plan(stages["trash_due"])
+    if most.to_delete_bytes <= most.allowed_bytes:
+        return []
+    stops = "stops" if least.to_delete_bytes > least.allowed_bytes else "may stop"
+    return [
+        Brake(
+            "delete_share",
+            f"a run {stops}: it would delete up to {most.to_delete_bytes} of {most.all_bytes} "
+            f"bytes, {most.allowed_bytes} are allowed today; see 'plan' and --delete-share-max",
+        )
+    ]
+
+
+async def _brakes(
+    catalog: Catalog, store: ChunkStore, state: CollectorState, holds: int
+) -> list[Brake]:
     brakes = []
     if state.paused_at is not None:
         brakes.append(Brake("paused", state.paused_why or "no reason was given", state.paused_at))
-    holds = await count_holds(catalog)
     if holds:
         brakes.append(Brake("holds", f"{holds} holds keep what is theirs; see 'hold list'"))
     if seconds_gone_back(state) > 0:

@@ -111,10 +111,16 @@ async def tenant_of(catalog: Catalog, object_: UUID) -> str:
     tenant: str | None = await catalog.fetch_value("erasure_tenant_of", object_)
     if tenant is not None:
         return tenant
-    row = await catalog.fetch_row("erasure_of_object", object_)
-    if row is None:
+    erased = await erasure_of(catalog, object_)
+    if erased is None:
         raise NotFound(f"no object {object_} is known")
-    raise NotFound(f"object {object_} was erased before: erasure {row['id']}")
+    raise NotFound(f"object {object_} was erased before: erasure {erased[0]}")
+
+
+async def erasure_of(catalog: Catalog, object_: UUID) -> tuple[UUID, datetime] | None:
+    """The erasure that an object has gone with, and when that was asked for."""
+    row = await catalog.fetch_row("erasure_of_object", object_)
+    return None if row is None else (row["id"], row["asked_at"])
 
 
 async def require_tenant(catalog: Catalog, tenant: str) -> None:

@@ -129,7 +129,8 @@ def run_command(
 ) -> None:
     """Collect: once, or in rounds until SIGTERM. A dry run unless --delete.
 
-    Limits hold for one run with --once, else for each round.
+    Limits hold for one run with --once, else for each round. With --json the counts of a run, or of
+    each round, are one line.
     """
     if once and watch:
         raise BadRequest("--once and --watch exclude each other")
@@ -157,7 +158,13 @@ def run_command(
         clock = SystemClock()
         if not once:
             await run_repeatedly(
-                collector, delays, clock, interval_seconds=every, stop=room.stop, metrics=metrics
+                collector,
+                delays,
+                clock,
+                interval_seconds=every,
+                stop=room.stop,
+                metrics=metrics,
+                report=lambda counts: show(rendering.as_json(counts), (), as_json=as_json),
             )
             return
         async with shown(progress, quiet=as_json):

@@ -21,6 +21,9 @@ UNION ALL
 SELECT 'unlinking', count(*), coalesce(sum(rest), 0)::bigint, 0, min(since)
 FROM (SELECT length(entries) / 40 - cursor AS rest, since FROM unlinking ORDER BY id LIMIT $1) AS u
 UNION ALL
+SELECT 'erasures', count(*), count(*), 0, min(asked_at)
+FROM (SELECT asked_at FROM erasures WHERE finished_at IS NULL ORDER BY asked_at LIMIT $1) AS e
+UNION ALL
 SELECT 'quarantine', count(*), count(*), coalesce(sum(size), 0)::bigint, min(since)
 FROM (SELECT c.size, q.since FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash ORDER BY q.id LIMIT $1) AS q
 UNION ALL

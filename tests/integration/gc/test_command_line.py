@@ -220,6 +220,22 @@ async def test_sigterm_ends_a_repeating_run(
     assert errors == b""
 
 
+async def test_each_round_of_a_repeating_run_is_a_line_of_json(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--json", "--every", "1", *TRY_OUT),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert running.stdout is not None
+    async with asyncio.timeout(60):
+        rounds = [json.loads(await running.stdout.readline()) for _ in range(2)]
+        running.terminate()
+        await running.communicate()
+    assert [counts["deleted_keys"] for counts in rounds] == [2, 0]
+
+
 async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
     settings = load_settings(config)
     clock = SystemClock()

@@ -11,6 +11,7 @@ from mediastore_gc.erasure_records import record_key
 from mediastore_gc.erasure_statement import make_statement
 from mediastore_gc.progress import Progress
 from mediastore_gc.run_counts import RunCounts
+from mediastore_gc.status import gather_status
 
 from mediastore.catalog import erasing
 from mediastore.catalog.erasing import Erasure, Scope, get_erasure
@@ -96,6 +97,11 @@ async def test_bytes_go_with_the_next_recount_from_wherever_they_are(
     assert await world.count("purged_objects") == 0
     await assert_exact(world)
     assert (await collect(collector())).deleted_keys == 0, "the recount is shared: it waits"
+    await assert_exact(world)
+    status = await gather_status(world.catalog, world.store, SETTINGS)
+    assert status.stages["doomed_erased"].count == 2
+    assert status.stages["erasures"].count == 1
+    assert (await collector().plan()).stages["doomed_erased"].count == 2
     assert len(await world.keys()) == 3
     assert not (await statement(world, asked.id))["complete"]
 
