@@ -149,37 +149,25 @@ async def upload_chunk_pages(
             yield total, [row["hash"] for row in rows]
 
 
-async def unlinking_pieces(
+def unlinking_pieces(
     catalog: Catalog, *, up_to_id: int, page_entries: int
 ) -> AsyncGenerator[ListPiece, None]:
     """Entries at and past the cursor of every list up to `up_to_id`, by short snapshots."""
-    after = 0
-    while True:
-        budget = page_entries
-        met = False
-        async with _snapshot(catalog) as connection:
-            statement = catalog.statement("recount_unlinking")
-            rows = connection.cursor(
-                statement, after, up_to_id, INLINE_BYTES, prefetch=PREFETCHED_ROWS
-            )
-            async for row in rows:
-                met, after = True, row["id"]
-                head = (f"unlinking {row['id']}", None, row["length"])
-                async for piece in list_pieces(
-                    connection,
-                    catalog.statement("recount_unlinking_piece"),
-                    row["id"],
-                    head,
-                    row["start"],
-                    row["entries"],
-                    page_entries,
-                ):
-                    budget -= len(piece.entries) // ENTRY_BYTES
-                    yield piece
-                if budget <= 0:
-                    break
-        if not met:
-            return
+    return _lists(catalog, "unlinking", "id", 0, (up_to_id, INLINE_BYTES), page_entries)
+
+
+def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncGenerator[ListPiece, None]:
+    """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
+    return _lists(catalog, "manifest", "hash", b"", (INLINE_BYTES,), page_entries)
+
+
+def tombstone_pieces(
+    catalog: Catalog, *, window_seconds: int, page_entries: int
+) -> AsyncGenerator[ListPiece, None]:
+    """What blobs were made of that were removed within the window and not erased; by short
+    snapshots.
+    """
+    return _lists(catalog, "tombstone", "id", 0, (INLINE_BYTES, window_seconds), page_entries)
 
 
 async def any_erased(catalog: Catalog) -> bool:
@@ -194,68 +182,31 @@ async def spare(catalog: Catalog, hashes: Sequence[bytes]) -> int:
     return spared
 
 
-async def tombstone_pieces(
-    catalog: Catalog, *, window_seconds: int, page_entries: int
+async def _lists(
+    catalog: Catalog,
+    kind: str,
+    key: str,
+    after: int | bytes,
+    arguments: tuple[int, ...],
+    page_entries: int,
 ) -> AsyncGenerator[ListPiece, None]:
-    """What blobs were made of that were removed within the window and not erased; each by one short
-    snapshot.
-    """
-    after = 0
+    """Lists in order of their key, as many in a snapshot as make a page."""
     while True:
         budget = page_entries
         met = False
         async with _snapshot(catalog) as connection:
-            rows = connection.cursor(
-                catalog.statement("recount_tombstones"),
-                after,
-                INLINE_BYTES,
-                window_seconds,
-                prefetch=PREFETCHED_ROWS,
-            )
-            async for row in rows:
-                met, after = True, row["id"]
-                head = (f"tombstone {row['id']}", row["size"], row["length"])
+            statement = catalog.statement(f"recount_{kind}_lists")
+            async for row in connection.cursor(
+                statement, after, *arguments, prefetch=PREFETCHED_ROWS
+            ):
+                met, after = True, row[key]
+                name = after.hex() if isinstance(after, bytes) else after
                 async for piece in list_pieces(
                     connection,
-                    catalog.statement("tombstone_piece"),
-                    row["id"],
-                    head,
-                    0,
-                    row["entries"],
-                    page_entries,
-                ):
-                    budget -= max(1, len(piece.entries) // ENTRY_BYTES)
-                    yield piece
-                if budget <= 0:
-                    break
-        if not met:
-            return
-
-
-async def manifest_pieces(
-    catalog: Catalog, *, page_entries: int
-) -> AsyncGenerator[ListPiece, None]:
-    """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
-    after = b""
-    while True:
-        budget = page_entries
-        met = False
-        async with _snapshot(catalog) as connection:
-            rows = connection.cursor(
-                catalog.statement("recount_manifests"),
-                after,
-                INLINE_BYTES,
-                prefetch=PREFETCHED_ROWS,
-            )
-            async for row in rows:
-                met, after = True, row["hash"]
-                head = (f"manifest {row['hash'].hex()}", row["size"], row["length"])
-                async for piece in list_pieces(
-                    connection,
-                    catalog.statement("recount_manifest_piece"),
-                    row["hash"],
-                    head,
-                    0,
+                    catalog.statement(f"recount_{kind}_piece"),
+                    after,
+                    (f"{kind} {name}", row["size"], row["length"]),
+                    row["start"],
                     row["entries"],
                     page_entries,
                 ):

@@ -23,7 +23,7 @@ from mediastore.errors import ChunkStoreUnavailable, NotFound
 from mediastore.settings import CollectionSettings
 from tests.collection_world import DAY, TENANT, World, leave_upload, noise
 from tests.counts_exact import assert_counts_exact
-from tests.faults import Fault
+from tests.faults import Fault, FaultyStore
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_stages import WINDOW, run
 from tests.recount_exact import assert_references_exact
@@ -319,10 +319,11 @@ async def test_nothing_goes_before_the_store_has_its_record(
 ) -> None:
     """Crashes around the record and the marker: repeating the command, or a run, goes on."""
     made = await world.put([noise("a")])
-    lost = {"before": ChunkStoreUnavailable()}, {"after": ChunkStoreUnavailable()}
+    assert isinstance(world.store, FaultyStore)
+    down = ChunkStoreUnavailable()
     for key in (COLLECTOR_MARKER, ERASURES_PREFIX, COLLECTOR_MARKER):
-        for fault in lost:
-            world.store.script_key("put_if", key, Fault(**fault))
+        for fault in (Fault(before=down), Fault(after=down)):
+            world.store.script_key("put_if", key, fault)
             with pytest.raises(ChunkStoreUnavailable):
                 await erase_object(world, made)
             assert await world.count("objects") == 1
