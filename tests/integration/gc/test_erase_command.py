@@ -89,6 +89,7 @@ async def test_from_the_name_typed_to_the_receipt_checked(keyed: Path) -> None:
     refused = command(keyed, "erase", "verify", str(receipt), "--public-key", public)
     assert (refused.returncode, refused.stderr.count("\n")) == (38, 1)
 
+    assert f"erased, by erasure {id_}" in command(keyed, "explain", str(made.id)).stdout
     again = command(keyed, *target, "--yes", str(made.id))
     assert (again.returncode, id_ in again.stderr) == (4, True)
 

@@ -205,6 +205,8 @@ async def test_large_scopes_go_in_batches_and_uploads_in_steps(
         await assert_exact(world)
     assert removed == [3, 3, 1]
     assert await erasing.note_removed(world.catalog, id_)
+    assert await erasing.mark_keys(world.catalog, id_) == 0, "its references are not released yet"
+    assert (await get_erasure(world.catalog, id_)).marked_at is None
     await collect(collector(batch_entries=4))
     await world.clock.advance(WAIT)
     await collect(collector(batch_keys=5))
