@@ -131,6 +131,9 @@ def status_lines(status: Status) -> Iterator[str]:
         yield "Nothing waits to be collected."
     for stage, amount in status.overdue.items():
         yield f"OVERDUE by a day or more: {_stage_line(stage, amount).strip()}"
+    retries = status.retries
+    if retries.keys:
+        yield f"refused by the store: {retries.keys:,} keys, up to {retries.attempts_max} times"
     yield from _coming_back_lines(status)
     yield from _history_lines(status)
 
@@ -156,6 +159,12 @@ def _history_lines(status: Status) -> Iterator[str]:
         yield (
             f"last recount: {moment_text(last.finished_at)}, {last.references_read:,} "
             f"references, {last.manifests_read:,} manifests"
+        )
+    for audit in status.last_audits:
+        end = "" if audit.complete else ", stopped before its end"
+        yield (
+            f"last {audit.audit}: {moment_text(audit.ended_at)}, {audit.dangers:,} dangers, "
+            f"{audit.leaks:,} leaks{end}"
         )
     for run in status.last_runs:
         given = human_bytes(run.counts.get("deleted_bytes", 0))

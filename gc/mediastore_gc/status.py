@@ -1,4 +1,4 @@
-"""The collection at a glance, for people, programs and Prometheus. Looking changes nothing.
+"""The collection at a glance, for people, programs and metrics. Looking changes nothing.
 
 Nothing here counts rows: stages come from kept counts, live chunks from a sample of pages.
 """
@@ -6,8 +6,6 @@ Nothing here counts rows: stages come from kept counts, live chunks from a sampl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mediastore.catalog.collection import (
     ChunksTotal,
@@ -24,11 +22,11 @@ from mediastore.catalog.holds import count_holds
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.recount import RecountRecord, last_recount
+from mediastore.catalog.watching import AuditRecord, Retries, doomed_retries, newest_audits
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
-from mediastore_gc.plan import STAGES, Plan
-from mediastore_gc.run_counts import RunCounts
+from mediastore_gc.plan import DUE_STAGES, STAGES, Plan
 from mediastore_gc.safety import seconds_gone_back
 from mediastore_gc.stages import ComingBack, judge
 
@@ -50,8 +48,8 @@ class Brake:
 @dataclass(frozen=True, slots=True)
 class Status:
     """Live chunks, what is at each stage, what is overdue, when space comes back, the brakes that
-    are on, the last recount and runs, the last day's yield. There is more than is said of stages in
-    `at_least`.
+    are on, keys that are tried again, the last recount, audits and runs, the last day's yield.
+    There is more than is said of stages in `at_least`.
     """
 
     state: CollectorState
@@ -61,6 +59,8 @@ class Status:
     overdue: Mapping[str, StageAmount]
     coming_back: tuple[ComingBack, ...]
     brakes: tuple[Brake, ...]
+    retries: Retries
+    last_audits: tuple[AuditRecord, ...]
     last_recount: RecountRecord | None
     last_runs: tuple[RunRecord, ...]
     deleted_last_day_keys: int
@@ -97,11 +97,28 @@ async def gather_status(
         standing.overdue,
         standing.coming_back,
         tuple(brakes),
+        await doomed_retries(catalog),
+        tuple(await newest_audits(catalog)),
         recount,
         tuple(await recent_runs(catalog, RUNS_SHOWN)),
         keys,
         deleted_bytes,
     )
+
+
+def due_seconds(status: Status) -> dict[str, float]:
+    """By stage that has something to do: for how long the oldest of it has been due."""
+    since = {
+        stage: status.stages[stage].next_due or status.stages[stage].oldest
+        for stage in DUE_STAGES
+        if status.stages[stage].count
+    }
+    now = status.state.now
+    return {
+        stage: max(0.0, (now - moment).total_seconds())
+        for stage, moment in since.items()
+        if moment is not None
+    }
 
 
 async def _held(
@@ -162,48 +179,3 @@ async def _brakes(
     except MediastoreError as error:
         brakes.append(Brake(error.code, error.detail))
     return brakes
-
-
-class CollectionMetrics:
-    """The collector's Prometheus metrics, on an injected registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._items = Gauge(
-            "mediastore_collection_items",
-            "What waits at each stage of collection: objects, blobs, references or keys.",
-            ["stage"],
-            registry=registry,
-        )
-        self._bytes = Gauge(
-            "mediastore_collection_bytes", "Its bytes.", ["stage"], registry=registry
-        )
-        self._done = {
-            name: Counter(f"mediastore_collection_{name}", text, registry=registry)
-            for name, text in (
-                ("erased_objects", "Objects and uploads that were erased."),
-                ("expired_uploads", "Uploads that expired before they became an object."),
-                ("expired_bytes", "Bytes of those uploads that had been acknowledged."),
-                ("doomed_keys", "Keys whose last reference has gone."),
-                ("deleted_keys", "Keys that the store has deleted."),
-                ("deleted_bytes", "Bytes that the store has given back."),
-                ("refused_keys", "Keys that the store did not delete when asked."),
-                ("kept_keys", "Keys that a recount kept: a count was wrong."),
-                ("quarantined", "Hashes whose released references did not fit their row."),
-                ("recounts", "Complete recounts."),
-            )
-        }
-        self._failures = Counter(
-            "mediastore_collection_failures", "Runs that failed.", ["code"], registry=registry
-        )
-
-    def show(self, stages: Mapping[str, StageAmount]) -> None:
-        for stage in STAGES:
-            self._items.labels(stage).set(stages[stage].count)
-            self._bytes.labels(stage).set(stages[stage].bytes)
-
-    def count(self, counts: RunCounts) -> None:
-        for name, counter in self._done.items():
-            counter.inc(getattr(counts, name))
-
-    def count_failure(self, code: str) -> None:
-        self._failures.labels(code).inc()

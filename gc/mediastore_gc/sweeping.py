@@ -6,12 +6,14 @@ from mediastore.catalog.collection import sweep
 from mediastore.catalog.counts import fold_changes
 from mediastore.catalog.erasing import finish_erasures
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.watching import sweep_audits
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.erasing import Eraser
 from mediastore_gc.safety import CollectionDelays
 
 RECOUNTS_KEPT_SECONDS = 90 * DAY_SECONDS
 RUNS_KEPT_SECONDS = 90 * DAY_SECONDS
+AUDITS_KEPT_SECONDS = 90 * DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ async def sweep_some(
         events_seconds=settings.events_kept_seconds,
         limit=limit,
     )
+    rows += await sweep_audits(catalog, AUDITS_KEPT_SECONDS, limit)
     rows += await finish_erasures(catalog)
     rows += await eraser.forget_old(settings.erasures_kept_seconds)
     return Swept(rows, folded)

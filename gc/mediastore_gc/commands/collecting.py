@@ -8,6 +8,7 @@ from prometheus_client import start_http_server
 from mediastore.clock import SystemClock
 from mediastore.errors import BadRequest, ChunkStoreUnavailable
 from mediastore_gc import rendering
+from mediastore_gc.collection_metrics import CollectionMetrics
 from mediastore_gc.commands.command_line import (
     Config,
     Json,
@@ -27,7 +28,7 @@ from mediastore_gc.room import Room
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.running import run_repeatedly, run_until_done
 from mediastore_gc.safety import CollectionDelays
-from mediastore_gc.status import CollectionMetrics
+from mediastore_gc.status import gather_status
 
 collecting = group()
 
@@ -164,6 +165,7 @@ def run_command(
                 interval_seconds=every,
                 stop=room.stop,
                 metrics=metrics,
+                look=lambda: gather_status(room.catalog, room.store, settings.collection),
                 report=lambda counts: show(rendering.as_json(counts), (), as_json=as_json),
             )
             return

@@ -250,6 +250,9 @@ async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), done
     assert answer(config, "verify")["chunks"] == 2
     assert answer(config, "scrub")["bytes"] == 8000
+    ended = answer(config, "status")["last_audits"]
+    assert [audit["audit"] for audit in ended] == ["orphans", "scrub", "verify"]
+    assert "last scrub:" in command(config, "status").stdout
     chunk = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
     hash_, body = chunk.name.partition(".")[0], chunk.read_bytes()
     chunk.write_bytes(b"x" + body[1:])
