@@ -153,12 +153,12 @@ def unlinking_pieces(
     catalog: Catalog, *, up_to_id: int, page_entries: int
 ) -> AsyncGenerator[ListPiece, None]:
     """Entries at and past the cursor of every list up to `up_to_id`, by short snapshots."""
-    return _lists(catalog, "unlinking", "id", 0, (up_to_id, INLINE_BYTES), page_entries)
+    return _lists(catalog, "recount_unlinking", "id", 0, (up_to_id, INLINE_BYTES), page_entries)
 
 
 def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncGenerator[ListPiece, None]:
     """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
-    return _lists(catalog, "manifest", "hash", b"", (INLINE_BYTES,), page_entries)
+    return _lists(catalog, "recount_manifest", "hash", b"", (INLINE_BYTES,), page_entries)
 
 
 def tombstone_pieces(
@@ -167,7 +167,9 @@ def tombstone_pieces(
     """What blobs were made of that were removed within the window and not erased; by short
     snapshots.
     """
-    return _lists(catalog, "tombstone", "id", 0, (INLINE_BYTES, window_seconds), page_entries)
+    return _lists(
+        catalog, "recount_tombstone", "id", 0, (INLINE_BYTES, window_seconds), page_entries
+    )
 
 
 async def any_erased(catalog: Catalog) -> bool:
@@ -184,18 +186,19 @@ async def spare(catalog: Catalog, hashes: Sequence[bytes]) -> int:
 
 async def _lists(
     catalog: Catalog,
-    kind: str,
+    queries: str,
     key: str,
     after: int | bytes,
     arguments: tuple[int, ...],
     page_entries: int,
 ) -> AsyncGenerator[ListPiece, None]:
     """Lists in order of their key, as many in a snapshot as make a page."""
+    kind = queries.removeprefix("recount_")
     while True:
         budget = page_entries
         met = False
         async with _snapshot(catalog) as connection:
-            statement = catalog.statement(f"recount_{kind}_lists")
+            statement = catalog.statement(f"{queries}_lists")
             async for row in connection.cursor(
                 statement, after, *arguments, prefetch=PREFETCHED_ROWS
             ):
@@ -203,7 +206,7 @@ async def _lists(
                 name = after.hex() if isinstance(after, bytes) else after
                 async for piece in list_pieces(
                     connection,
-                    catalog.statement(f"recount_{kind}_piece"),
+                    catalog.statement(f"{queries}_piece"),
                     after,
                     (f"{kind} {name}", row["size"], row["length"]),
                     row["start"],

@@ -1,10 +1,14 @@
 """Erasure: gone at once from the database, from the store after a recount, and not with others."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
+from blake3 import blake3
 from mediastore_gc.collector import Collector
 from mediastore_gc.erasing import Eraser, ask_for, erase_now
 from mediastore_gc.erasure_records import record_key
@@ -14,14 +18,16 @@ from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.status import gather_status
 
 from mediastore.catalog import erasing
+from mediastore.catalog.concatenation import create_final
 from mediastore.catalog.erasing import Erasure, Scope, get_erasure
 from mediastore.catalog.holds import add_hold, remove_hold
-from mediastore.catalog.objects import Object, change_object
-from mediastore.chunkstore.keys import COLLECTOR_MARKER, ERASURES_PREFIX
+from mediastore.catalog.objects import DELETED_CHANNEL, Object, change_object
+from mediastore.catalog.uploads import BatchChunk, commit, create_upload, intend
+from mediastore.chunkstore.keys import COLLECTOR_MARKER, ERASURES_PREFIX, new_generation
 from mediastore.collector_errors import CollectorPaused, Held
 from mediastore.errors import ChunkStoreUnavailable, NotFound
 from mediastore.settings import CollectionSettings
-from tests.collection_world import DAY, TENANT, World, leave_upload, noise
+from tests.collection_world import DAY, TENANT, World, draft, leave_upload, noise, put_missing
 from tests.counts_exact import assert_counts_exact
 from tests.faults import Fault, FaultyStore
 from tests.integration.gc.conftest import MakeCollector
@@ -384,3 +390,67 @@ async def test_old_erasures_are_forgotten_with_their_records(
     assert await world.count("erased_objects") == 0
     names = {e.key async for page in world.store.list(prefix="_mediastore/") for e in page}
     assert record_key(asked.id) not in names
+
+
+async def test_the_app_and_every_replica_are_told(
+    world: World, dsn: str, collector: MakeCollector
+) -> None:
+    """What waits to be told of it goes: it names what the law wants gone."""
+    await world.sql.execute(
+        "UPDATE tenants SET policy = '{\"webhook_url\": \"https://x\"}', webhook_secrets = '{a}'"
+    )
+    listening = await asyncpg.connect(dsn)
+    heard: list[object] = []
+    await listening.add_listener(DELETED_CHANNEL, lambda *said: heard.append(said[-1]))
+    made = await world.put([noise("a")])
+    other = await by_another(world, [noise("b")])
+    asked = await erase_object(world, made)
+    told = await world.sql.fetch("SELECT kind, payload FROM events ORDER BY id")
+    assert [row["kind"] for row in told] == ["object.created", "object.erased"]
+    assert json.loads(told[0]["payload"])["id"] == str(other.id)
+    assert json.loads(told[1]["payload"]) == {
+        "id": str(made.id),
+        "owner": made.owner,
+        "erasure": str(asked.id),
+    }
+    await listening.execute("SELECT 1")
+    assert heard == [f"{TENANT} {made.id} {made.blob.hex()}"]
+    await listening.close()
+
+
+@pytest.mark.parametrize("expired", [False, True])
+async def test_parts_and_finals_go_with_their_owner(
+    world: World, collector: MakeCollector, expired: bool
+) -> None:
+    """The final has the first part's chunks by then, the second part its own."""
+    parts = []
+    for n, length in enumerate((64, 128)):
+        part = await create_upload(
+            world.catalog,
+            replace(draft(length), protocol="tus", concat="partial"),
+            expires_seconds=DAY,
+        )
+        row = BatchChunk(blake3(noise(n)).digest(), 64, new_generation())
+        intended = await intend(world.catalog, part, [row], expires_seconds=DAY)
+        put = await put_missing(world.store, {row.hash: noise(n)}, intended)
+        await commit(world.catalog, part, 64, put, finishing=False, expires_seconds=DAY)
+        parts.append(part.id)
+    await create_final(
+        world.catalog,
+        replace(draft(None), protocol="tus"),
+        parts,
+        header="final;x",
+        epoch=1,
+        size_max_bytes=1000,
+    )
+    if expired:
+        await world.clock.advance(8 * DAY)
+    asked = await erase(world, Scope(TENANT, "someone"))
+    assert asked.removed_at is not None
+    assert await world.count("uploads") == 0
+    assert await world.count("concatenations") == 0
+    await assert_exact(world)
+    await world.clock.advance(WAIT)
+    assert (await collect(collector())).deleted_keys == 2
+    said = await statement(world, asked.id)
+    assert (said["complete"], said["uploads"]) == (True, 3)
