@@ -201,7 +201,13 @@ async def run_until_done(
 
 def step_recounts(monkeypatch: pytest.MonkeyPatch, stepper: Stepper) -> None:
     """Every page that a recount reads is a step."""
-    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
+    for reader in (
+        "doomed_pages",
+        "upload_chunk_pages",
+        "unlinking_pieces",
+        "manifest_pieces",
+        "tombstone_pieces",
+    ):
         monkeypatch.setattr(recount, reader, _stepped_pages(stepper, getattr(recount, reader)))
 
 
