@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.gc import audits, deleting, growth, restic
+from bench.gc import audits, deleting, growth, load, restic
 from bench.gc.filling import Shape
 from bench.gc.readings import keep, kept
 from bench.gc.world import fill_folder
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     part = parts.add_parser("audits", help="looks at a filled folder")
     part.add_argument("folder", type=Path)
     part.add_argument("--verbs", nargs="+", choices=audits.ROUNDS, default=list(audits.ROUNDS))
+    part = parts.add_parser("load", help="uploads and reads beside a paced collection")
+    part.add_argument("--rounds", type=int, default=3)
     return parser
 
 
@@ -96,11 +98,17 @@ def _audits(folder: Path, options: Options) -> tuple[str, str]:
     return "gc-audits", audits.section(reading)
 
 
+def _load(folder: Path, options: Options) -> tuple[str, str]:
+    rounds = asyncio.run(load.measure(folder, options.rounds))
+    return "gc-load", load.section(rounds, f"python -m bench.gc load --rounds {options.rounds}")
+
+
 PARTS: dict[str, Callable[[Path, Options], tuple[str, str]]] = {
     "deleting": _deleting,
     "growth": _growth,
     "restic": _restic,
     "audits": _audits,
+    "load": _load,
 }
 
 

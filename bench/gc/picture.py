@@ -34,9 +34,7 @@ class Axes:
     def around(cls, lines: Sequence[Line]) -> "Axes":
         xs = [math.log10(x) for line in lines for x, _ in line.points]
         ys = [math.log10(y) for line in lines for _, y in line.points]
-        return cls(
-            math.floor(min(xs)), math.ceil(max(xs)), math.floor(min(ys)), math.ceil(max(ys))
-        )
+        return cls(math.floor(min(xs)), math.ceil(max(xs)), math.floor(min(ys)), math.ceil(max(ys)))
 
     def x(self, value: float) -> float:
         share = (math.log10(value) - self.x_low) / (self.x_high - self.x_low)

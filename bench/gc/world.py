@@ -68,8 +68,10 @@ async def copied(postgres: LocalPostgres, name: str = COPY) -> AsyncIterator[str
         await connection.close()
 
 
-def write_config(path: Path, dsn: str, s3_url: str, *, prefix: str = "") -> Path:
-    """Settings for a collector that may delete everything at once."""
+def write_config(
+    path: Path, dsn: str, s3_url: str, *, prefix: str = "", collection: str = ""
+) -> Path:
+    """Settings for a collector that may delete everything at once; `collection` are more lines."""
     path.write_text(
         f"""\
 [catalog]
@@ -84,7 +86,7 @@ access_key_id = "{ACCESS_KEY}"
 secret_access_key = "{SECRET_KEY}"
 [collection]
 delete_share_max = 1.0
-[log]
+{collection}[log]
 level = "warning"
 """
     )

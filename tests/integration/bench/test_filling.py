@@ -45,7 +45,9 @@ async def test_has_what_was_asked_for(dsn: str, connection: "asyncpg.Connection[
     assert garbage == SHAPE.garbage_groups * 100
 
 
-async def test_its_garbage_can_be_collected(dsn: str, connection: "asyncpg.Connection[Any]") -> None:
+async def test_its_garbage_can_be_collected(
+    dsn: str, connection: "asyncpg.Connection[Any]"
+) -> None:
     await fill(dsn, SHAPE)
     clock, settings = SystemClock(), CollectionSettings(delete_share_max=1)
     async with open_catalog(CatalogSettings.model_validate({"dsn": dsn}), clock) as catalog:
