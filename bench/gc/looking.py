@@ -6,7 +6,6 @@ import asyncio
 import json
 import resource
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path

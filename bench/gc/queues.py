@@ -7,21 +7,17 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import asyncpg
 
 from bench.catalog.traffic import EXPIRES_SECONDS, draft_of
 from bench.gc.world import DURABLE
 from bench.postgres import local_postgres, make_database, opened
-from bench.report import machine, table
 from mediastore.catalog import collection
 from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import BatchChunk, create_upload, intend
 from mediastore.chunkstore.keys import new_generation
-from mediastore.clock import SystemClock
 
 TENANT = "bench"
 BATCH = 1000

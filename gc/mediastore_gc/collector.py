@@ -124,10 +124,11 @@ class Collector:
             for name, unit, stage in (
                 ("expiring uploads", "references", self._expire),
                 ("purging trash", "objects", self._purge),
-                ("removing garbage", "blobs", self._remove),
             ):
                 self._progress.begin(name, unit)
                 await self._drain(stage)
+            self._progress.begin("removing garbage", "blobs")
+            await self._drain_together(self._remove)
             self._progress.begin("releasing", "references", plan.stages["unlinking"].count or None)
             await self._drain_together(self._release)
             if await self._needs_recount() and await self.recount() is not None:
