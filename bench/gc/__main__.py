@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.gc import audits, deleting, growth, load, restic
+from bench.gc import audits, deleting, growth, load, queues, restic
 from bench.gc.filling import Shape
 from bench.gc.readings import keep, kept
 from bench.gc.world import fill_folder
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--verbs", nargs="+", choices=audits.ROUNDS, default=list(audits.ROUNDS))
     part = parts.add_parser("load", help="uploads and reads beside a paced collection")
     part.add_argument("--rounds", type=int, default=3)
+    parts.add_parser("queues", help="a blob of 1 TB goes; a long drain")
     return parser
 
 
@@ -103,12 +104,18 @@ def _load(folder: Path, options: Options) -> tuple[str, str]:
     return "gc-load", load.section(rounds, f"python -m bench.gc load --rounds {options.rounds}")
 
 
+def _queues(folder: Path, _options: Options) -> tuple[str, str]:
+    huge, drains = asyncio.run(queues.measure(folder))
+    return "gc-queues", queues.section(huge, drains, "python -m bench.gc queues")
+
+
 PARTS: dict[str, Callable[[Path, Options], tuple[str, str]]] = {
     "deleting": _deleting,
     "growth": _growth,
     "restic": _restic,
     "audits": _audits,
     "load": _load,
+    "queues": _queues,
 }
 
 

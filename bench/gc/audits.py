@@ -69,7 +69,10 @@ def section(reading: dict[str, Any]) -> str:
     ]  # fmt: skip
     parts = [
         "## Looking at a large catalog",
-        f"Made by `python -m bench.gc audits` on {machine()}: {reading['chunks']:,} chunks. {_TEXT}",
+        (
+            f"Made by `python -m bench.gc audits` on {machine()}. There are {reading['chunks']:,} "
+            f"chunks. {_TEXT}"
+        ),
     ]
     if STATUS in looks:
         worst = max(one.seconds[STATUS] for one in looks[STATUS])

@@ -88,11 +88,13 @@ def section(turns: Sequence[Turn], command: str) -> str:
             "## Dooming and deleting",
             f"Made by `{command}` on {machine()}. {_TEXT.format(keys=keys, rounds=rounds)}",
             table(_HEAD, rows),
-            f"As `run` comes, with {WORKERS} workers, dooming and deleting reach "
-            f"{as_it_comes / sequential:.2f}× of a bare loop that has one request at a time, and "
-            f"deleting {_deleted(by_many[WORKERS]) / sequential:.2f}×. "
-            f"The collector's process had {memory:.0f} MiB at most (to reach: less than "
-            f"{MEMORY_MAX_BYTES // MIB}).",
+            (
+                f"As `run` comes, with {WORKERS} workers, dooming and deleting reach "
+                f"{as_it_comes / sequential:.2f}× of a bare loop that has one request at a time, and "
+                f"deleting {_deleted(by_many[WORKERS]) / sequential:.2f}×. "
+                f"The collector's process had {memory:.0f} MiB at most (to reach: less than "
+                f"{MEMORY_MAX_BYTES // MIB})."
+            ),
         ]
     )
 

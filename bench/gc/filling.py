@@ -42,7 +42,7 @@ class Shape:
 
 
 async def fill(dsn: str, shape: Shape) -> None:
-    """Fill the migrated, empty catalog at `dsn`; a superuser's, because triggers are passed over."""
+    """Fill the migrated, empty catalog at `dsn`. A superuser's: triggers are passed over."""
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("INSERT INTO tenants (id) VALUES ($1)", TENANT)

@@ -128,13 +128,17 @@ def _beside(prunes: Sequence[Pruned]) -> list[str]:
     rows = [[f"{one.live:,}", f"{one.seconds:.1f}"] for one in prunes]
     at_plan = fixed + each * PLANNED_CHUNKS
     return [
-        f"restic's prune on files of 64 bytes, each a blob, with {GARBAGE_FILES:,} blobs of "
-        "garbage that have packs of their own (its best case), on the local disk:",
+        (
+            f"restic's prune on files of 64 bytes, each a blob, with {GARBAGE_FILES:,} blobs of "
+            "garbage that have packs of their own (its best case), on the local disk:"
+        ),
         table(("live blobs", "seconds"), rows),
-        f"A line through these has {1e6 * each:.1f} s a million live blobs: at "
-        f"{PLANNED_CHUNKS:,}, {fixed:.1f} s + {1e6 * each:.1f} s × {PLANNED_CHUNKS // 10**6} = "
-        f"{at_plan / 60:,.0f} minutes, if it kept to that line. It was not measured there; its "
-        "line is dashed past what was.",
+        (
+            f"A line through these has {1e6 * each:.1f} s a million live blobs: at "
+            f"{PLANNED_CHUNKS:,}, {fixed:.1f} s + {1e6 * each:.1f} s × {PLANNED_CHUNKS // 10**6} = "
+            f"{at_plan / 60:,.0f} minutes, if it kept to that line. It was not measured there; its "
+            "line is dashed past what was."
+        ),
         "![Seconds over live chunks](gc-growth.svg)",
     ]
 

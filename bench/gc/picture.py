@@ -86,6 +86,8 @@ def _line(axes: Axes, name: str, line: Line, colour: str) -> list[str]:
         f'<polyline stroke="{colour}" points="{" ".join(measured)}"/>',
         f'<polyline stroke="{colour}" stroke-dasharray="5 5" points="{" ".join(guessed)}"/>',
         *(f'<circle r="4" fill="{colour}" cx="{x}" cy="{y}"/>' for x, y in dots),
-        f'<text x="{float(x) - 6:.1f}" y="{float(y) - 10:.1f}" text-anchor="end" '
-        f'style="fill:{colour}">{name}</text>',
+        (
+            f'<text x="{float(x) - 6:.1f}" y="{float(y) - 10:.1f}" text-anchor="end" '
+            f'style="fill:{colour}">{name}</text>'
+        ),
     ]
