@@ -90,7 +90,7 @@ def section(turns: Sequence[Turn], command: str) -> str:
             table(_HEAD, rows),
             (
                 f"As `run` comes, with {WORKERS} workers, dooming and deleting reach "
-                f"{as_it_comes / sequential:.2f}× of a bare loop that has one request at a time, and "
+                f"{as_it_comes / sequential:.2f}× of a bare loop with one request at a time, and "
                 f"deleting {_deleted(by_many[WORKERS]) / sequential:.2f}×. "
                 f"The collector's process had {memory:.0f} MiB at most (to reach: less than "
                 f"{MEMORY_MAX_BYTES // MIB})."

@@ -198,8 +198,8 @@ def section(huge: HugeBlob, drains: Sequence[Drain], command: str) -> str:
             f"Made by `{command}` on {machine()}. {_HUGE_TEXT}",
             table(("ms", "median", "longest"), rows),
             (
-                f"Removing the blob itself, manifest and all, took {1000 * huge.removal:.0f} ms; who "
-                "uploads the same file waits for that, nobody else."
+                f"Removing the blob itself, manifest and all, took {1000 * huge.removal:.0f} ms; "
+                "who uploads the same file waits for that, nobody else."
             ),
             _DRAIN_TEXT,
             table(("ms, beside", "first tenth", "fifth tenth", "last tenth"), drained),
