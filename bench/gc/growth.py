@@ -16,7 +16,7 @@ from bench.gc.collecting import Job, Result, collected
 from bench.gc.picture import Line, svg
 from bench.gc.planting import plant_garbage
 from bench.gc.restic import GARBAGE_FILES, Pruned
-from bench.gc.world import BUCKET, copied, kept_postgres, write_config
+from bench.gc.world import BUCKET, FILLED, kept_postgres, write_config
 from bench.processes import minio
 from bench.report import PERFORMANCE, machine, table
 from mediastore.settings import MIB
@@ -49,17 +49,19 @@ class Collected:
 
 
 async def measure(folder: Path, catalog: Path) -> Collected:
-    """One run on a copy of a kept catalog."""
+    """One run on a kept catalog, which has no garbage from then on."""
     with kept_postgres(catalog) as postgres, minio(folder, [BUCKET]) as store:
-        async with copied(postgres) as dsn:
-            connection = await asyncpg.connect(dsn)
+        dsn = postgres.dsn(FILLED)
+        connection = await asyncpg.connect(dsn)
+        try:
             chunks = await connection.fetchval("SELECT count(*) FROM chunks")
-            await connection.close()
+            if await connection.fetchval("SELECT count(*) FROM garbage") == 0:
+                raise SystemExit(f"{catalog} has no garbage any more; fill another")
             await plant_garbage(folder, store, dsn, prefix="")
             config = write_config(folder / "gc.toml", dsn, store.url)
             run = await collected(config, Job(workers=WORKERS))
-            connection = await asyncpg.connect(dsn)
             read = await connection.fetchval("SELECT max(references_read) FROM recounts")
+        finally:
             await connection.close()
     return Collected(chunks, read, run)
 
