@@ -1,6 +1,6 @@
 """A Postgres of a measurement's own, durable, with migrated databases."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -14,10 +14,14 @@ from mediastore.settings import CatalogSettings
 
 
 @contextmanager
-def local_postgres(folder: Path) -> Iterator[LocalPostgres]:
-    """The bundled Postgres with its own, durable, default settings; ends with the block."""
+def local_postgres(
+    folder: Path, options: Mapping[str, str] | None = None
+) -> Iterator[LocalPostgres]:
+    """The bundled Postgres with its own, durable, default settings but for `options`; ends with the
+    block.
+    """
     folder.chmod(0o755)  # it may run as another user
-    postgres = LocalPostgres(folder / "postgres", folder / "postgres.log", options={})
+    postgres = LocalPostgres(folder / "postgres", folder / "postgres.log", options=options or {})
     postgres.start()
     try:
         yield postgres

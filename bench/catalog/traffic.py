@@ -61,7 +61,7 @@ class Updates:
         return self.hot / self.updated
 
 
-def _draft(length: int) -> UploadDraft:
+def draft_of(length: int) -> UploadDraft:
     return UploadDraft(
         id=uuid7(),
         tenant=TENANT,
@@ -84,7 +84,7 @@ def _committed(intended: list[IntentChunk]) -> list[CommitChunk]:
 
 async def small(catalog: Catalog, blob: bytes) -> Object:
     """A body of one chunk: two transactions when it is new, one when its blob is there."""
-    draft = _draft(SMALL_BYTES)
+    draft = draft_of(SMALL_BYTES)
     begun = await begin_body(
         catalog,
         draft,
@@ -125,7 +125,7 @@ async def small(catalog: Catalog, blob: bytes) -> Object:
 async def large(catalog: Catalog, batches: list[list[bytes]], *, abandoned: bool = False) -> None:
     """An upload of several batches of chunks; `abandoned`: given up after its last intent."""
     size = sum(map(len, batches)) * CHUNK_BYTES
-    upload = await create_upload(catalog, _draft(size), expires_seconds=EXPIRES_SECONDS)
+    upload = await create_upload(catalog, draft_of(size), expires_seconds=EXPIRES_SECONDS)
     for hashes in batches:
         last = hashes is batches[-1]
         batch = [_chunk(hash_, CHUNK_BYTES) for hash_ in hashes]

@@ -130,10 +130,11 @@ class Collector:
                 ("erasing", "objects", self._erase),
                 ("expiring uploads", "references", self._expire),
                 ("purging trash", "objects", self._purge),
-                ("removing garbage", "blobs", self._remove),
             ):
                 self._progress.begin(name, unit)
                 await self._drain(stage)
+            self._progress.begin("removing garbage", "blobs")
+            await self._drain_together(self._remove)
             self._progress.begin("releasing", "references", plan.stages["unlinking"].count or None)
             await self._drain_together(self._release)
             await self._drain(self._mark_erased)

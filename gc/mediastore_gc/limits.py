@@ -10,6 +10,8 @@ from mediastore.clock import Clock
 
 # A paced worker sleeps between batches; a batch is small enough that it hears a stop in time.
 PAUSE_MAX_SECONDS = 5
+# Of a command: while the store deletes one batch, another is claimed.
+WORKERS = 2
 WORKERS_MAX = 16
 
 
@@ -67,7 +69,9 @@ class RunBudget:
         if self.limits.rate is not None:
             wanted = max(1, min(wanted, self.limits.rate * PAUSE_MAX_SECONDS))
         keys, size = min(wanted, self._keys), self._bytes
-        if self.limits.bytes_max is not None and self.limits.workers > 1:
+        if self.limits.bytes_max is None:
+            size = BYTES_UNLIMITED // self.limits.workers  # or one worker would reserve all
+        elif self.limits.workers > 1:
             size = self._bytes // self.limits.workers or self._bytes
         if keys == 0 or size == 0:
             return 0, 0

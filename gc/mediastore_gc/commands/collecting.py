@@ -21,7 +21,7 @@ from mediastore_gc.commands.command_line import (
 )
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import require_fit_bucket
-from mediastore_gc.limits import WORKERS_MAX, RunLimits
+from mediastore_gc.limits import WORKERS, WORKERS_MAX, RunLimits
 from mediastore_gc.plan_details import plan_details
 from mediastore_gc.progress import Progress
 from mediastore_gc.room import Room
@@ -113,7 +113,7 @@ def run_command(
     ] = None,
     workers: Annotated[
         int, typer.Option(min=1, max=WORKERS_MAX, help="Batches at once in this process.")
-    ] = 1,
+    ] = WORKERS,
     every: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="Pause between rounds without --once.")
     ] = 60,

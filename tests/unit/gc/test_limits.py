@@ -34,6 +34,16 @@ def test_workers_that_reserve_at_once_share_what_is_left() -> None:
     assert sum(size for _, size in reserved) <= 100
 
 
+def test_without_a_limit_every_worker_gets_a_batch() -> None:
+    budget = RunBudget(RunLimits(workers=3), SystemClock())
+    for _ in range(5):
+        reserved = [budget.reserve_keys(10) for _ in range(3)]
+        assert [keys for keys, _ in reserved] == [10, 10, 10]
+        assert all(size > 1 << 60 for _, size in reserved)
+        for keys, size in reserved:
+            budget.return_keys(keys - 5, size - 500)
+
+
 def test_a_paced_batch_is_soon_over() -> None:
     budget = RunBudget(RunLimits(rate=10), SystemClock())
     keys, _ = budget.reserve_keys(1000)

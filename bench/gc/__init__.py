@@ -1,0 +1,1 @@
+"""What collection costs, and what it costs others: `python -m bench.gc`."""
