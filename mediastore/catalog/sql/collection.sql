@@ -126,13 +126,7 @@ SELECT coalesce(sum((counts ->> 'deleted_keys')::bigint), 0)::bigint AS count,
 FROM gc_runs WHERE started_at > (SELECT catalog_clock()) - make_interval(secs => $1);
 
 -- name: tombstones_sweep
-WITH gone AS (
-    DELETE FROM tombstones WHERE id IN (
-        SELECT id FROM tombstones WHERE since <= (SELECT catalog_clock()) - make_interval(secs => $1)
-          AND NOT blob_is_held_v1(blob)
-        ORDER BY since LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING 1
-) SELECT count(*) FROM gone;
+SELECT tombstones_sweep_v1($1, $2);
 
 -- name: idempotency_keys_sweep
 WITH gone AS (
@@ -143,17 +137,7 @@ WITH gone AS (
 ) SELECT count(*) FROM gone;
 
 -- name: purged_objects_sweep
--- Those whose bytes cannot come back any more; behind tombstones_sweep, in a statement that sees what it did.
-WITH gone AS (
-    DELETE FROM purged_objects WHERE id IN (
-        SELECT p.id FROM purged_objects AS p
-        WHERE p.purged_at <= (SELECT catalog_clock()) - make_interval(secs => $1)
-          AND NOT EXISTS (SELECT 1 FROM garbage AS g WHERE g.blob = p.blob)
-          AND NOT EXISTS (SELECT 1 FROM tombstones AS t WHERE t.blob = p.blob)
-          AND NOT object_is_held_v1(p.tenant, p.owner, p.id)
-        ORDER BY p.purged_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-    RETURNING 1
-) SELECT count(*) FROM gone;
+SELECT purged_objects_sweep_v1($1, $2);
 
 -- name: recounts_sweep
 -- The newest finished one is what claims rest on: it stays however old it is.

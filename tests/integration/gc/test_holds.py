@@ -107,6 +107,32 @@ async def test_a_hold_waits_for_the_batch_under_way_and_sees_all_of_it(
     assert len(await world.keys()) == 1
 
 
+async def test_a_sweep_waits_for_a_hold_that_is_being_added(
+    world: World, collector: MakeCollector
+) -> None:
+    """What the hold has found, before anybody else knows of it, stays: else what is held could not
+    be put together any more.
+    """
+    made = await world.put([noise("a"), noise("b")])
+    await world.trash(made)
+    for _ in range(2):
+        await collect(world, collector, DAY)
+    await world.clock.advance(WINDOW)
+    async with world.catalog.connection() as connection, connection.transaction():
+        statement = world.catalog.statement("hold_add")
+        assert (await connection.fetchrow(statement, None, None, made.id, "case 7"))["keys"] == 2
+        sweeps = [
+            asyncio.create_task(world.catalog.fetch_value(sweep, 0, 10))
+            for sweep in ("tombstones_sweep", "purged_objects_sweep")
+        ]
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while await world.sql.fetchval(waits) < len(sweeps):  # noqa: ASYNC110  (another session)
+            await asyncio.sleep(0.01)
+    assert [await sweep for sweep in sweeps] == [0, 0]
+    assert await world.count("tombstones") == 1
+    assert await world.count("purged_objects") == 1
+
+
 async def test_a_hold_that_comes_behind_the_claim_says_so(
     world: World, collector: MakeCollector
 ) -> None:
