@@ -1,6 +1,5 @@
 -- When autovacuum comes by, table by table. Its default, a fifth of a table dead, is made for tables that fit in memory.
--- docs/performance.md has what a day of churn leaves behind, with these settings and without. Expands only: nothing that
--- reads or writes rows depends on it.
+-- Expands only: nothing that reads or writes rows depends on it.
 
 -- Hundreds of millions of rows: a fifth of 300 million chunks would be 60 million dead rows and their index entries
 -- before the first vacuum, and then one that takes a day. A fiftieth keeps what is dead below what a few days delete.
