@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 HOST ?= 127.0.0.1
 PORT ?= 8080
 DATA ?= data
+ROUNDS ?= 200
+SEED ?= 1
 UV_VERSION := 0.13.9
 
 # The first interpreter that is new enough; `make run PYTHON=/path/to/python3.13` chooses another.
@@ -61,7 +63,7 @@ setup: $(DEV_STAMP) ## Make .venv with everything that developing needs.
 
 # --- testing ---------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-conformance test-integration test-simulation test-model test-acceptance test-full
+.PHONY: test test-unit test-conformance test-integration test-simulation test-model test-acceptance test-full soak-faults
 test: $(DEV_STAMP) ## Every test that needs PyPI packages alone.
 	@$(PYTEST) -n 2 --dist worksteal tests
 
@@ -85,6 +87,10 @@ test-acceptance: $(DEV_STAMP) ## The whole service as a client and an operator m
 
 test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, node, Chromium and spin.
 	@.ci/full $(BIN)/python
+
+soak-faults: $(DEV_STAMP) ## The soaks with real faults, longer: ROUNDS=200 SEED=1; needs what test-full needs.
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" MEDIASTORE_SOAK_ROUNDS=$(ROUNDS) MEDIASTORE_TEST_SEED=$(SEED) \
+		$(PYTEST) --full -s tests/acceptance/test_soak.py
 
 # --- checking --------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mediastore_gc.cli
-from mediastore_gc.status import CollectionMetrics
+from mediastore_gc.collection_metrics import CollectionMetrics
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr

@@ -1,5 +1,7 @@
 """The settings of the collector: a section like those of sections.py."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from mediastore.sections import DAY_SECONDS, GIB, HOUR_SECONDS, Section
@@ -38,6 +40,23 @@ class CollectionSettings(Section):
     )
     claim_timeout_seconds: int = Field(
         900, ge=60, description="A claim this old is taken up by another collector."
+    )
+    erasure_wait_seconds: int = Field(
+        12 * HOUR_SECONDS,
+        ge=0,
+        le=DAY_SECONDS,
+        description="Erased bytes wait for a recount to share; after this long one is made.",
+    )
+    erasure_key_file: Path | None = Field(
+        None,
+        description="Ed25519 private key (PEM) that signs receipts of erasures; "
+        "'openssl genpkey -algorithm ed25519' makes one.",
+    )
+    erasures_kept_seconds: int = Field(
+        400 * DAY_SECONDS,
+        ge=DAY_SECONDS,
+        description="Complete erasures, and the store's records of them, are forgotten after this; "
+        "longer than any backup of the database is kept.",
     )
     batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
     batch_entries: int = Field(

@@ -52,6 +52,20 @@ class BytesGone(CollectorRefused):
     exit_code = 36
 
 
+class Held(CollectorRefused):
+    """A legal hold keeps it; nothing was erased."""
+
+    code = "held"
+    exit_code = 37
+
+
+class BadReceipt(CollectorRefused):
+    """The receipt is not what the holder of the key has signed."""
+
+    code = "bad_receipt"
+    exit_code = 38
+
+
 class AuditFindings(MediastoreError):
     """The audit found what must not be; its report names it. Nothing was deleted."""
 

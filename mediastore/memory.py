@@ -47,6 +47,11 @@ class MemoryBudget:
         return len(self._reads) + len(self._bodies)
 
     @property
+    def roomy(self) -> bool:
+        """Less than half is in use: who holds a little more than is counted does no harm."""
+        return 2 * self.in_use_bytes < self.limit_bytes
+
+    @property
     def starved(self) -> bool:
         """Somebody waits: let go of what you can."""
         return bool(self._reads or self._bodies)
@@ -140,6 +145,10 @@ class Reservation:
     @property
     def starved(self) -> bool:
         return self._budget.starved
+
+    @property
+    def roomy(self) -> bool:
+        return self._budget.roomy
 
     @property
     def spare(self) -> SpareBuffers:

@@ -13,7 +13,8 @@ FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob GROUP BY 2
 UNION ALL
 SELECT CASE WHEN claimed_at IS NOT NULL THEN 'doomed_claimed'
             WHEN kept_by_recount IS NOT NULL THEN 'doomed_kept'
-            WHEN retry_at IS NOT NULL THEN 'doomed_refused' ELSE 'doomed' END,
+            WHEN retry_at IS NOT NULL THEN 'doomed_refused'
+            WHEN erased_at IS NOT NULL THEN 'doomed_erased' ELSE 'doomed' END,
        hour_of_v1(since), count(*), sum(size)::bigint
 FROM doomed GROUP BY 1, 2
 """

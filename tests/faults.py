@@ -72,7 +72,7 @@ class FaultyStore:
         """Calls of `operation` so far."""
         return sum(name == operation for name, _ in self.calls)
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         await self._faulty("put", key, lambda: self.store.put(key, body, crc32=crc32))
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:

@@ -65,6 +65,13 @@ def scrubbed_lines(found: Scrubbed, *, dry_run: bool) -> Iterator[str]:
 def reconciled_lines(found: Reconciled) -> Iterator[str]:
     size = human_bytes(found.missing_bytes)
     yield f"{found.checked:,} chunks checked; {found.missing:,} missing or cut short ({size})."
+    if found.erasures:
+        yield (
+            f"{len(found.erasures):,} erasures that this database does not know: the next runs "
+            "erase that again, and what is missing of it is no loss; see 'erase list'."
+        )
+    for key in found.bad_records:
+        yield f"  {key} makes no sense: what was erased there is not known"
     yield from _hurt_lines(found.hurt)
     if found.orphans:
         yield (

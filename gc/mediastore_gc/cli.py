@@ -12,6 +12,7 @@ from mediastore_gc.commands.auditing import auditing
 from mediastore_gc.commands.brakes import brakes
 from mediastore_gc.commands.collecting import collecting
 from mediastore_gc.commands.command_line import Config, exit_codes
+from mediastore_gc.commands.erasing import erasing
 from mediastore_gc.commands.looking import looking
 from mediastore_gc.commands.restoring import restoring
 
@@ -35,7 +36,7 @@ def choose_config(context: typer.Context, config: Config = None) -> None:
     context.obj = config
 
 
-for verbs in (looking, collecting, brakes, restoring, auditing):
+for verbs in (looking, collecting, brakes, restoring, erasing, auditing):
     app.add_typer(verbs)
 
 

@@ -2,8 +2,8 @@
 
 Plan, then execute. Batches in bounded loops, guards before each, counts of what was done.
 
-Stages: expired uploads, trash, garbage, references, recount, claim and delete, sweep. Rows first,
-bytes later (INV-5); what one stage makes due, the next one finds.
+Stages: erasures, expired uploads, trash, garbage, references, recount, claim and delete, sweep.
+Rows first, bytes later (INV-5); what one stage makes due, the next one finds.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from dataclasses import asdict
 import structlog
 
 from mediastore.catalog import collection
-from mediastore.catalog.counts import fold_changes
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore
@@ -22,20 +21,20 @@ from mediastore.collector_errors import CollectorRefused
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.deleting import Deleted, delete_batch
+from mediastore_gc.erasing import Eraser
 from mediastore_gc.limits import RunBudget, RunLimits
 from mediastore_gc.plan import Plan, make_plan
 from mediastore_gc.progress import Progress
 from mediastore_gc.recount import Recount, RecountReport
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import ClockWatch, CollectionDelays, check_state
+from mediastore_gc.sweeping import sweep_some
 
 log = structlog.get_logger(__name__)
 
 # Of one stage in one run; what is left is for the next run.
 BATCHES_MAX = 100_000
 BATCH_ROWS = 1000
-RECOUNTS_KEPT_SECONDS = 90 * DAY_SECONDS
-RUNS_KEPT_SECONDS = 90 * DAY_SECONDS
 
 
 class Collector:
@@ -63,6 +62,7 @@ class Collector:
         self._stop = stop
         self._budget = budget or RunBudget(RunLimits(), clock)
         self._progress = progress or Progress()
+        self._eraser = Eraser(catalog, store)
         self._watch = ClockWatch(clock, skew_max_seconds=delays.clock_skew_max_seconds)
         self._planned: Plan | None = None
         self._state: collection.CollectorState | None = None
@@ -115,13 +115,19 @@ class Collector:
         """Make a recount pass now. None: it was asked to stop. Raises RecountFailed."""
         state = await self._checked_state()
         pass_ = Recount(
-            self._catalog, self._settings, self._clock, stop=self._stop, progress=self._progress
+            self._catalog,
+            self._settings,
+            self._clock,
+            window_seconds=self._delays.window_seconds,
+            stop=self._stop,
+            progress=self._progress,
         )
         return await pass_.run(state.incarnation)
 
     async def _stages(self, plan: Plan, run: int | None) -> None:
         if not plan.is_empty:
             for name, unit, stage in (
+                ("erasing", "objects", self._erase),
                 ("expiring uploads", "references", self._expire),
                 ("purging trash", "objects", self._purge),
             ):
@@ -131,6 +137,7 @@ class Collector:
             await self._drain_together(self._remove)
             self._progress.begin("releasing", "references", plan.stages["unlinking"].count or None)
             await self._drain_together(self._release)
+            await self._drain(self._mark_erased)
             if await self._needs_recount() and await self.recount() is not None:
                 self.counts = self.counts.plus(recounts=1)
             ready = plan.stages["doomed_due"].count + plan.stages["doomed_unrecounted"].count
@@ -159,6 +166,16 @@ class Collector:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    async def _erase(self) -> int:
+        erased = await self._eraser.remove_some()
+        self.counts = self.counts.plus(erased_objects=erased)
+        return erased
+
+    async def _mark_erased(self) -> int:
+        marked = await self._eraser.mark_some()
+        self.counts = self.counts.plus(erased_references=marked)
+        return marked
 
     async def _expire(self) -> int:
         expired = await collection.expire_uploads(self._catalog, BATCH_ROWS)
@@ -246,18 +263,11 @@ class Collector:
             )
 
     async def _sweep(self) -> int:
-        folded = await fold_changes(self._catalog)
-        swept = await collection.sweep(
-            self._catalog,
-            window_seconds=self._delays.window_seconds,
-            purged_seconds=self._delays.revive_seconds + self._delays.window_seconds,
-            recounts_seconds=RECOUNTS_KEPT_SECONDS,
-            runs_seconds=RUNS_KEPT_SECONDS,
-            events_seconds=self._settings.events_kept_seconds,
-            limit=BATCH_ROWS,
+        swept = await sweep_some(
+            self._catalog, self._eraser, self._settings, self._delays, limit=BATCH_ROWS
         )
-        self.counts = self.counts.plus(swept_rows=swept)
-        return swept + folded
+        self.counts = self.counts.plus(swept_rows=swept.rows)
+        return swept.rows + swept.folded
 
     async def _guard(self) -> None:
         """Before each batch: incarnation, pause, clocks."""

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from mediastore.catalog import explaining as facts
+from mediastore.catalog.erasing import erasure_of
 from mediastore.catalog.holds import holds_of
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.undeleting import Tombstone, find_object, find_purged, purged_of_blob
@@ -86,7 +87,7 @@ class Explainer:
         live = await find_object(self._catalog, id_)
         known = live or await find_purged(self._catalog, id_)
         if known is None:
-            return []
+            return await self._erased(id_)
         made = Explanation("object", str(id_), "live: nobody has deleted it")
         made.facts = {"tenant": known.tenant, "owner": known.owner, "blob": known.blob.hex()}
         made.happened(known.created_at, "created")
@@ -103,6 +104,14 @@ class Explainer:
             made.why += f"; hold {hold.id} keeps it"
         blob = await self._blob(known.blob)
         return [made] if blob is None else [made, blob]
+
+    async def _erased(self, id_: UUID) -> list[Explanation]:
+        erased = await erasure_of(self._catalog, id_)
+        if erased is None:
+            return []
+        made = Explanation("object", str(id_), f"erased, by erasure {erased[0]}: it is gone")
+        made.happened(erased[1], "its erasure was asked for")
+        return [made]
 
     async def _blob(self, hash_: bytes) -> Explanation | None:
         known = await facts.blob_facts(self._catalog, hash_)

@@ -69,6 +69,9 @@ class Findings:
         if self.met[kind] <= SHOWN_MAX:
             self.shown.append(Finding(kind, about, detail, mended))
 
+    def unmended_of(self, kind: Kind) -> int:
+        return self.met[kind] - self.mended[kind]
+
     @property
     def unmended(self) -> int:
         return self.met.total() - self.mended.total()

@@ -1,4 +1,4 @@
-"""An S3 Inventory (CSV, gzipped or not) as a listing: its `manifest.json` and files, copied here.
+"""An S3 Inventory (CSV or Parquet) as a listing: its `manifest.json` and files, copied here.
 
 The files must be there and have the checksums that the manifest says: a part that is missing would
 make everything in it look lost. S3 does not promise their order, so the keys are sorted first, in
@@ -6,23 +6,21 @@ runs on disk that are merged: memory stays bounded. What an inventory says is ho
 looks wrong by it is asked of the store itself before it counts (orphans.py).
 """
 
-import csv
-import gzip
 import hashlib
 import heapq
 import json
 import struct
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote_plus
 
 from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import PREFIX, parse_chunk_key
 from mediastore.chunkstore.protocol import PAGE_ENTRIES_MAX, Entry
 from mediastore.collector_errors import CollectorRefused
+from mediastore_gc.inventory_files import reader_of
 
 RUN_ENTRIES = 500_000  # 45 MB of memory; 300 million keys make 600 runs
 _ENTRY = struct.Struct(">32sQQ")  # hash, generation, size: sorts as the key does
@@ -40,10 +38,7 @@ class Inventory:
         self._prefix = prefix
         try:
             document = json.loads(manifest.read_text(encoding="utf-8"))
-            if document["fileFormat"] != "CSV":
-                raise CollectorRefused(f"an inventory in {document['fileFormat']} is not read: CSV")
-            self._columns = [name.strip() for name in document["fileSchema"].split(",")]
-            self._key, self._size = self._columns.index("Key"), self._columns.index("Size")
+            self._rows_of = reader_of(document["fileFormat"], document.get("fileSchema", ""))
             listed = [(item["key"], item["MD5checksum"]) for item in document["files"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CollectorRefused(f"{manifest} is no inventory's manifest: {error}") from error
@@ -82,23 +77,17 @@ class Inventory:
 
     def _chunks(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Current objects whose key begins so, without what is not a chunk's."""
-        for row in _rows(self._files):
-            if len(row) != len(self._columns):
-                raise CollectorRefused(f"the inventory has a row of {len(row)} columns")
-            key = unquote_plus(row[self._key])
-            if not key.startswith(self._prefix + prefix) or not self._is_current(row):
-                continue
-            key = key.removeprefix(self._prefix)
-            try:
-                _ = parse_chunk_key(key)
-                size = int(row[self._size])
-            except ValueError:
-                continue
-            yield key, size
-
-    def _is_current(self, row: list[str]) -> bool:
-        said = dict(zip(self._columns, row, strict=True))
-        return said.get("IsLatest", "true") == "true" and said.get("IsDeleteMarker") != "true"
+        for path in self._files:
+            for row in self._rows_of(path):
+                if not row.key.startswith(self._prefix + prefix) or not row.is_current:
+                    continue
+                key = row.key.removeprefix(self._prefix)
+                try:
+                    _ = parse_chunk_key(key)
+                    size = int(row.size or "")
+                except ValueError:
+                    continue
+                yield key, size
 
 
 def _checked_file(folder: Path, key: str, md5: str) -> Path:
@@ -112,13 +101,6 @@ def _checked_file(folder: Path, key: str, md5: str) -> Path:
         if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5:
             raise CollectorRefused(f"the inventory's file {name} is not the one it lists")
     return found
-
-
-def _rows(files: Iterable[Path]) -> Iterator[list[str]]:
-    for path in files:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            yield from csv.reader(file)
 
 
 def _write_run(folder: Path, number: int, entries: list[bytes]) -> Path:

@@ -26,8 +26,8 @@ Orphans = Sequence[tuple[CopyName, int]]
 
 @dataclass(slots=True)
 class KeysFound:
-    """What the merge found. `missing` rows count as stored, yet their bytes are missing or of
-    another length. `stopped_behind`: where it was asked to stop; None: it came to the end.
+    """What the merge found. `missing` rows are among `stored_rows`, yet their bytes are missing or
+    of another length. `stopped_behind`: where it was asked to stop; None: it came to the end.
     """
 
     keys: int = 0
@@ -57,7 +57,9 @@ class KeyMerge:
         progress: Progress,
         on_orphans: Callable[[Orphans, KeysFound], Awaitable[None]] | None = None,
         on_missing: Callable[[KeyRow], Awaitable[None]] | None = None,
+        marked_too: bool = False,
     ) -> None:
+        """`marked_too`: rows that are marked as damaged are looked at as stored ones are."""
         self._catalog = catalog
         self._store = store
         self._range = range_
@@ -65,6 +67,7 @@ class KeyMerge:
         self._progress = progress
         self._on_orphans = on_orphans
         self._on_missing = on_missing
+        self._marked_too = marked_too
         self.found = KeysFound()
 
     async def run(
@@ -96,12 +99,15 @@ class KeyMerge:
         async with aclosing(key_rows(self._catalog, after, upto, PAGE_ROWS)) as rows:
             async for row in rows:
                 self.found.rows += 1
-                self.found.stored_rows += row.state == "stored"
+                is_looked_at = row.state == "stored" or (
+                    self._marked_too and row.state == "damaged"
+                )
+                self.found.stored_rows += is_looked_at
                 while copy is not None and _order(copy[0]) < _order(row.name):
                     orphans.append(copy)
                     copy = next(rest, None)
                 is_there = copy is not None and copy[0] == row.name
-                if row.state == "stored" and not (is_there and copy == (row.name, row.size)):
+                if is_looked_at and not (is_there and copy == (row.name, row.size)):
                     missing.append(row)
                     if len(missing) == PAGE_ROWS:
                         await self._look_at_missing(missing)
@@ -140,7 +146,9 @@ class KeyMerge:
         """
         sizes = await self._sizes([row.name for row in suspects])
         for row, size in zip(suspects, sizes, strict=True):
-            if size == row.size or not await is_stored(self._catalog, row.name):
+            if size == row.size or not await is_stored(
+                self._catalog, row.name, marked_too=self._marked_too
+            ):
                 continue
             self.found.missing += 1
             self.found.missing_bytes += row.size

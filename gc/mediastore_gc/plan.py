@@ -16,6 +16,7 @@ from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.safety import CollectionDelays
 
 STAGES = (
+    "erasures",
     "uploads_expired",
     "trash_waiting",
     "trash_due",
@@ -25,6 +26,7 @@ STAGES = (
     "garbage_held",
     "unlinking",
     "doomed_waiting",
+    "doomed_erased",
     "doomed_held",
     "doomed_unrecounted",
     "doomed_due",
@@ -35,6 +37,7 @@ STAGES = (
     "damaged",
 )
 DUE_STAGES = (
+    "erasures",
     "uploads_expired",
     "trash_due",
     "garbage_due",
@@ -42,7 +45,7 @@ DUE_STAGES = (
     "doomed_unrecounted",
     "doomed_due",
 )
-_WAITING_STAGES = ("trash_waiting", "garbage_waiting", "doomed_waiting")
+_WAITING_STAGES = ("trash_waiting", "garbage_waiting", "doomed_waiting", "doomed_erased")
 _DOOMED_STAGES = tuple(stage for stage in STAGES if stage.startswith("doomed_"))
 
 
@@ -111,6 +114,7 @@ async def make_plan(
         revive_seconds=delays.revive_seconds,
         window_seconds=delays.window_seconds,
         claim_timeout_seconds=settings.claim_timeout_seconds,
+        erasure_wait_seconds=settings.erasure_wait_seconds,
     )
     _, deleted_bytes = await reclaimed_since(catalog, DAY_SECONDS)
     return Plan(

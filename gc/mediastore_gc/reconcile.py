@@ -3,12 +3,14 @@
 The marker is given the new incarnation before anything is checked: a worker of the old life that
 has not begun to delete then stops at the marker, and a crash on the way leaves collectors refusing
 until this is run again (INV-5). Nothing is deleted, and no generation changes: a marked chunk is
-healed by the next upload of its bytes (INV-2). The check is the merge of orphans.py.
+healed by the next upload of its bytes (INV-2). What had been erased since is to be erased again, as
+the store's records say. The check is the merge of orphans.py; what a read or an earlier run has
+marked already is named again, so that the last report is whole.
 """
 
 import asyncio
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from mediastore.catalog.auditing import CopyName, HashRange, KeyRow, estimated_rows
 from mediastore.catalog.collection import collector_state
@@ -19,6 +21,7 @@ from mediastore.catalog.reconcile import install_incarnation
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.protocol import ChunkStore, ConditionFailed
 from mediastore.collector_errors import AuditStopped, CollectorRefused
+from mediastore_gc.erasing import take_up_again
 from mediastore_gc.hurt import Hurt, whom_it_hurts
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge
@@ -28,7 +31,8 @@ from mediastore_gc.progress import Progress
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """Rows that were checked, those whose bytes are missing or of another length, and whom that
-    hurts. `orphans` are keys that this database never knew, or has forgotten.
+    hurts. `orphans` are keys that this database never knew, or has forgotten; `erasures` those that
+    it does not know and that are made again, `bad_records` what the store remembers of others.
     """
 
     checked: int
@@ -37,6 +41,8 @@ class Reconciled:
     orphans: int
     orphan_bytes: int
     hurt: Hurt
+    erasures: tuple[UUID, ...]
+    bad_records: tuple[str, ...]
     applied: bool
 
 
@@ -55,6 +61,7 @@ async def reconcile(
     """
     old = (await collector_state(catalog)).incarnation
     ours = await _fence(catalog, store) if apply else None
+    again = await take_up_again(catalog, store, apply=apply)
     bad: set[bytes] = set()
 
     async def note_missing(row: KeyRow) -> None:
@@ -65,7 +72,13 @@ async def reconcile(
     everything = HashRange()
     progress.begin("reconcile", "keys", await estimated_rows(catalog, "chunks", "doomed"))
     merge = KeyMerge(
-        catalog, store, everything, stop=stop, progress=progress, on_missing=note_missing
+        catalog,
+        store,
+        everything,
+        stop=stop,
+        progress=progress,
+        on_missing=note_missing,
+        marked_too=True,
     )
     start = CopyName.before(everything)
     found = await merge.run(live_pages(store, everything, start), start)
@@ -87,6 +100,8 @@ async def reconcile(
         found.orphans,
         found.orphan_bytes,
         hurt,
+        again.erasures,
+        again.bad_records,
         apply,
     )
 

@@ -1,8 +1,10 @@
 """The recount of INV-7: a complete pass over every reference, without which no key is claimed.
 
 The pass is recorded with its snapshot before it reads anything; then upload_chunks in one snapshot,
-then manifests in blob order, then unlinking (references only move that way). Whatever is doubtful
-raises RecountFailed and the pass is never recorded as finished, so nothing is deleted on its word.
+then manifests in blob order, then unlinking (references only move that way). What others' removed
+blobs were made of is read last, if something is erased: it keeps its window (INV-6). Whatever is
+doubtful raises RecountFailed and the pass is never recorded as finished, so nothing is deleted on
+its word.
 Memory: a Bloom filter and one page.
 """
 
@@ -33,12 +35,15 @@ KEEP_BATCH_HASHES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RecountReport:
-    """A finished pass. `hashes_seen` are doomed hashes that something refers to."""
+    """A finished pass. `hashes_seen` are doomed hashes that something refers to; `spared` keys of
+    what was erased wait for their window after all.
+    """
 
     id: int
     references_read: int
     manifests_read: int
     hashes_seen: int
+    spared: int
     filter_bytes: int
 
 
@@ -51,10 +56,12 @@ class Recount:
         settings: CollectionSettings,
         clock: Clock,
         *,
+        window_seconds: int,
         stop: asyncio.Event,
         progress: Progress,
     ) -> None:
         self._catalog = catalog
+        self._window_seconds = window_seconds
         self._clock = clock
         self._stop = stop
         self._progress = progress
@@ -69,6 +76,7 @@ class Recount:
         self._references_read = 0
         self._manifests_read = 0
         self._hashes_seen = 0
+        self._spared = 0
 
     async def run(self, incarnation: UUID) -> RecountReport | None:
         """Make the pass and record it. None: it was asked to stop, and is not recorded as finished.
@@ -82,7 +90,12 @@ class Recount:
         expectation = await references.expect(self._catalog)
         self._progress.begin("recounting", "manifests", expectation.manifests)
         await self._load_doomed()
-        for step in (self._read_upload_chunks, self._read_manifests, self._read_unlinking):
+        for step in (
+            self._read_upload_chunks,
+            self._read_manifests,
+            self._read_unlinking,
+            self._read_tombstones,
+        ):
             await step()
             await self._keep_met()
             if self._stop.is_set():
@@ -104,6 +117,7 @@ class Recount:
             self._references_read,
             self._manifests_read,
             self._hashes_seen,
+            self._spared,
             self._doomed.size_bytes,
         )
 
@@ -149,12 +163,35 @@ class Recount:
         reader.close()
         self._manifests_read = reader.lists_read
 
+    async def _read_tombstones(self) -> None:
+        """What is erased goes before its window only if nobody else has deleted it within that."""
+        if not await references.any_erased(self._catalog):
+            return
+        reader = ListReader()
+        pieces = references.tombstone_pieces(
+            self._catalog, window_seconds=self._window_seconds, page_entries=self._page
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                hashes = reader.read(piece)
+                met = self._doomed.matching(hashes)
+                for start in range(0, len(met), KEEP_BATCH_HASHES):
+                    batch = met[start : start + KEEP_BATCH_HASHES]
+                    self._spared += await references.spare(self._catalog, batch)
+                if await self._keep_pace(max(1, len(hashes))):
+                    return
+        reader.close()
+
     async def _meet(self, hashes: list[bytes], rows: int) -> bool:
         """Count a page's references, note the doomed ones, keep the pace. True: stop."""
         self._references_read += len(hashes)
         self._maybe += self._doomed.matching(hashes)
         if len(self._maybe) >= KEEP_BATCH_HASHES:
             await self._keep_met()
+        return await self._keep_pace(rows)
+
+    async def _keep_pace(self, rows: int) -> bool:
+        """True: stop."""
         self._unpaced += rows
         if self._rate and self._unpaced >= self._page:
             await self._clock.sleep(self._unpaced / self._rate)

@@ -17,6 +17,7 @@ from mediastore_gc.status import Status
 from mediastore_gc.undeleting import Recoverable
 
 _LABELS = {
+    "erasures": "erasures under way",
     "uploads_expired": "uploads, expired",
     "trash_waiting": "trash, waiting for its tenant's delay",
     "trash_due": "trash, due",
@@ -26,6 +27,7 @@ _LABELS = {
     "garbage_held": "garbage, HELD",
     "unlinking": "references on their way out",
     "doomed_waiting": "doomed, waiting for the recovery window",
+    "doomed_erased": "doomed, erased: waiting for the next recount",
     "doomed_held": "doomed, HELD",
     "doomed_unrecounted": "doomed, waiting for a recount",
     "doomed_due": "doomed, ready to delete",
@@ -117,7 +119,7 @@ def counts_lines(counts: RunCounts) -> Iterator[str]:
 def status_lines(status: Status) -> Iterator[str]:
     """Brakes, live chunks, stage by stage, what is overdue, when space comes back, runs."""
     for brake in status.brakes:
-        since = "" if brake.since is None else f" (since {_time(brake.since)})"
+        since = "" if brake.since is None else f" (since {moment_text(brake.since)})"
         yield f"{brake.code.upper()}: {brake.why}{since}"
     about = "" if status.live.exact else "about "
     yield f"live chunks: {about}{status.live.count:,}, {human_bytes(status.live.bytes)}"
@@ -129,6 +131,9 @@ def status_lines(status: Status) -> Iterator[str]:
         yield "Nothing waits to be collected."
     for stage, amount in status.overdue.items():
         yield f"OVERDUE by a day or more: {_stage_line(stage, amount).strip()}"
+    retries = status.retries
+    if retries.keys:
+        yield f"refused by the store: {retries.keys:,} keys, up to {retries.attempts_max} times"
     yield from _coming_back_lines(status)
     yield from _history_lines(status)
 
@@ -152,13 +157,19 @@ def _history_lines(status: Status) -> Iterator[str]:
         yield "last recount: none yet"
     else:
         yield (
-            f"last recount: {_time(last.finished_at)}, {last.references_read:,} "
+            f"last recount: {moment_text(last.finished_at)}, {last.references_read:,} "
             f"references, {last.manifests_read:,} manifests"
+        )
+    for audit in status.last_audits:
+        end = "" if audit.complete else ", stopped before its end"
+        yield (
+            f"last {audit.audit}: {moment_text(audit.ended_at)}, {audit.dangers:,} dangers, "
+            f"{audit.leaks:,} leaks{end}"
         )
     for run in status.last_runs:
         given = human_bytes(run.counts.get("deleted_bytes", 0))
         outcome = run.outcome or "under way"
-        yield f"run {run.id}: {_time(run.started_at)}, {outcome}, {given} given back"
+        yield f"run {run.id}: {moment_text(run.started_at)}, {outcome}, {given} given back"
     yield f"given back in the last day: {human_bytes(status.deleted_last_day_bytes)}"
 
 
@@ -173,7 +184,7 @@ def explanation_lines(one: Explanation) -> Iterator[str]:
         yield f"  <- {reference.kind} {reference.id}{times}{about}"
     for moment in one.timeline:
         sign = "expected, not before this:" if moment.expected else ""
-        yield "  " + " ".join(part for part in (_time(moment.at), sign, moment.what) if part)
+        yield "  " + " ".join(part for part in (moment_text(moment.at), sign, moment.what) if part)
 
 
 def hold_line(hold: Hold) -> str:
@@ -181,7 +192,8 @@ def hold_line(hold: Hold) -> str:
         what = f"object {hold.object} of tenant {hold.tenant}"
     else:
         what = f"tenant {hold.tenant}" if hold.owner is None else f"{hold.tenant}, {hold.owner}"
-    return f"hold {hold.id}: {what}, since {_time(hold.created_at)}, {hold.keys:,} keys: {hold.why}"
+    since = moment_text(hold.created_at)
+    return f"hold {hold.id}: {what}, since {since}, {hold.keys:,} keys: {hold.why}"
 
 
 def recoverable_line(found: Recoverable) -> str:
@@ -205,11 +217,11 @@ def human_bytes(count: int) -> str:
     raise ValueError(f"not a number of bytes: {count}")
 
 
-def _time(moment: datetime) -> str:
+def moment_text(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _stage_line(stage: str, amount: StageAmount) -> str:
-    oldest = "" if amount.oldest is None else f", oldest {_time(amount.oldest)}"
+    oldest = "" if amount.oldest is None else f", oldest {moment_text(amount.oldest)}"
     size = "" if stage == "unlinking" else f", {human_bytes(amount.bytes)}"
     return f"  {_LABELS[stage]}: {amount.count:,}{size}{oldest}"

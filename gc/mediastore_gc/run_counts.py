@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 class RunCounts:
     """What a run has done."""
 
+    erased_objects: int = 0
+    erased_references: int = 0
     expired_uploads: int = 0
     expired_bytes: int = 0
     purged_objects: int = 0

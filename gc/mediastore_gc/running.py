@@ -1,6 +1,7 @@
 """How passes follow each other: until nothing is left (`run --once`), or for ever."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 import structlog
@@ -8,10 +9,11 @@ import structlog
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorPaused
 from mediastore.errors import MediastoreError, Unavailable
+from mediastore_gc.collection_metrics import CollectionMetrics
 from mediastore_gc.collector import Collector
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import CollectionDelays
-from mediastore_gc.status import CollectionMetrics
+from mediastore_gc.status import Status
 
 log = structlog.get_logger(__name__)
 
@@ -66,15 +68,20 @@ async def run_repeatedly(
     interval_seconds: float,
     stop: asyncio.Event,
     metrics: CollectionMetrics,
+    look: Callable[[], Awaitable[Status]],
+    report: Callable[[RunCounts], None],
 ) -> None:
     """Rounds at an interval until `stop` is set; the batch under way is finished first. Limits hold
-    for each round.
+    for each round, and each that ends well is reported. `look` is for the metrics, before each.
 
     A part that is down, or a pause, is waited out; every other refusal ends it.
     """
+    metrics.succeeded(clock.now())
     while not stop.is_set():
         try:
-            await run_until_done(collector, delays, clock, stop=stop, metrics=metrics)
+            metrics.observe(await look())
+            report(await run_until_done(collector, delays, clock, stop=stop, metrics=metrics))
+            metrics.succeeded(clock.now())
         except (Unavailable, CollectorPaused) as error:
             log.warning("collection_put_off", code=error.code, why=error.detail)
         waking = asyncio.create_task(clock.sleep(interval_seconds))

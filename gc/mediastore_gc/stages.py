@@ -42,16 +42,30 @@ def judge(
     now: datetime,
     settings: CollectionSettings,
     recounted_at: datetime | None,
+    held: Iterable[HourCount] = (),
 ) -> Standing:
-    """`recounted_at`: when the newest complete recount began."""
+    """`recounted_at`: when the newest complete recount began; `held`: what of the counts holds
+    keep, which is neither due nor coming back.
+    """
+    kept = {(item.stage, item.hour): item for item in held}
     revive = timedelta(seconds=settings.revive_delay_seconds)
     window = timedelta(seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds)
     waits = {"trash": timedelta(0), "garbage": revive}
-    returns = {"trash": revive + window, "garbage": revive + window}
+    returns = {
+        "trash": revive + window,
+        "garbage": revive + window,
+        "doomed_erased": timedelta(seconds=settings.erasure_wait_seconds),
+    }
     stages: dict[str, StageAmount] = {}
     overdue: dict[str, StageAmount] = {}
     back = dict.fromkeys((*HORIZONS_SECONDS, None), 0)
-    for item in counts:
+    for counted in counts:
+        item, keep = _parted(counted, kept.get((counted.stage, counted.hour)))
+        if keep.count:
+            amount = StageAmount(keep.count, keep.bytes, keep.hour)
+            stages[f"{keep.stage}_held"] = _joined(stages.get(f"{keep.stage}_held"), amount)
+        if not item.count and not item.bytes:
+            continue
         end = item.hour + timedelta(seconds=HOUR_SECONDS)
         due = end + waits.get(item.stage, window)
         stage = _stage(item.stage, due=due <= now, recounted=_by(end, recounted_at))
@@ -63,6 +77,14 @@ def judge(
     return Standing(
         stages, overdue, tuple(ComingBack(within, size) for within, size in back.items())
     )
+
+
+def _parted(counted: HourCount, held: HourCount | None) -> tuple[HourCount, HourCount]:
+    """Without what is held, and that. They were not counted in one moment."""
+    count = min(counted.count, 0 if held is None else held.count)
+    size = min(counted.bytes, 0 if held is None else held.bytes)
+    rest = replace(counted, count=counted.count - count, bytes=counted.bytes - size)
+    return rest, replace(counted, count=count, bytes=size)
 
 
 def _stage(counted: str, *, due: bool, recounted: bool) -> str:

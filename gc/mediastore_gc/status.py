@@ -1,4 +1,4 @@
-"""The collection at a glance, for people, programs and Prometheus. Looking changes nothing.
+"""The collection at a glance, for people, programs and metrics. Looking changes nothing.
 
 Nothing here counts rows: stages come from kept counts, live chunks from a sample of pages.
 """
@@ -6,8 +6,6 @@ Nothing here counts rows: stages come from kept counts, live chunks from a sampl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mediastore.catalog.collection import (
     ChunksTotal,
@@ -19,16 +17,16 @@ from mediastore.catalog.collection import (
     recent_runs,
     reclaimed_since,
 )
-from mediastore.catalog.counts import glance_at_stages, hour_counts
+from mediastore.catalog.counts import HourCount, glance_at_stages, held_counts, hour_counts
 from mediastore.catalog.holds import count_holds
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.recount import RecountRecord, last_recount
+from mediastore.catalog.watching import AuditRecord, Retries, doomed_retries, newest_audits
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
-from mediastore_gc.plan import STAGES
-from mediastore_gc.run_counts import RunCounts
+from mediastore_gc.plan import DUE_STAGES, STAGES, Plan
 from mediastore_gc.safety import seconds_gone_back
 from mediastore_gc.stages import ComingBack, judge
 
@@ -50,8 +48,8 @@ class Brake:
 @dataclass(frozen=True, slots=True)
 class Status:
     """Live chunks, what is at each stage, what is overdue, when space comes back, the brakes that
-    are on, the last recount and runs, the last day's yield. There is more than is said of stages in
-    `at_least`.
+    are on, keys that are tried again, the last recount, audits and runs, the last day's yield.
+    There is more than is said of stages in `at_least`.
     """
 
     state: CollectorState
@@ -61,6 +59,8 @@ class Status:
     overdue: Mapping[str, StageAmount]
     coming_back: tuple[ComingBack, ...]
     brakes: tuple[Brake, ...]
+    retries: Retries
+    last_audits: tuple[AuditRecord, ...]
     last_recount: RecountRecord | None
     last_runs: tuple[RunRecord, ...]
     deleted_last_day_keys: int
@@ -73,23 +73,32 @@ async def gather_status(
     """Look at everything; stages by the settings' delays."""
     state = await collector_state(catalog)
     recount = await last_recount(catalog)
+    holds = await count_holds(catalog)
+    held, more_held = await _held(catalog, settings) if holds else ([], ())
     standing = judge(
         await hour_counts(catalog),
         now=state.now,
         settings=settings,
         recounted_at=None if recount is None else recount.started_at,
+        held=held,
     )
     glances = await glance_at_stages(catalog)
     found = {**standing.stages, **{stage: glance.amount for stage, glance in glances.items()}}
+    stages = {stage: found.get(stage, StageAmount()) for stage in STAGES}
+    live = await chunks_total(catalog, pages_max=SAMPLED_PAGES)
     keys, deleted_bytes = await reclaimed_since(catalog, DAY_SECONDS)
+    brakes = await _brakes(catalog, store, state, holds)
+    brakes += share_brake(stages, live, deleted_bytes, settings)
     return Status(
         state,
-        await chunks_total(catalog, pages_max=SAMPLED_PAGES),
-        {stage: found.get(stage, StageAmount()) for stage in STAGES},
-        tuple(stage for stage, glance in glances.items() if not glance.exact),
+        live,
+        stages,
+        (*(stage for stage, glance in glances.items() if not glance.exact), *more_held),
         standing.overdue,
         standing.coming_back,
-        tuple(await _brakes(catalog, store, state)),
+        tuple(brakes),
+        await doomed_retries(catalog),
+        tuple(await newest_audits(catalog)),
         recount,
         tuple(await recent_runs(catalog, RUNS_SHOWN)),
         keys,
@@ -97,11 +106,70 @@ async def gather_status(
     )
 
 
-async def _brakes(catalog: Catalog, store: ChunkStore, state: CollectorState) -> list[Brake]:
+def due_seconds(status: Status) -> dict[str, float]:
+    """By stage that has something to do: for how long the oldest of it has been due."""
+    since = {
+        stage: status.stages[stage].next_due or status.stages[stage].oldest
+        for stage in DUE_STAGES
+        if status.stages[stage].count
+    }
+    now = status.state.now
+    return {
+        stage: max(0.0, (now - moment).total_seconds())
+        for stage, moment in since.items()
+        if moment is not None
+    }
+
+
+async def _held(
+    catalog: Catalog, settings: CollectionSettings
+) -> tuple[list[HourCount], tuple[str, ...]]:
+    held, more = await held_counts(
+        catalog,
+        revive_seconds=settings.revive_delay_seconds,
+        window_seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds,
+    )
+    return held, tuple(f"{stage}_held" for stage in more)
+
+
+def share_brake(
+    stages: Mapping[str, StageAmount],
+    live: ChunksTotal,
+    deleted_bytes: int,
+    settings: CollectionSettings,
+) -> list[Brake]:
+    """Would a run stop, as it would delete too large a share? What trash frees is not known without
+    reading it, so there may be a doubt: objects share blobs.
+    """
+
+    def plan(freed: StageAmount) -> Plan:
+        return Plan(
+            {**stages, "trash_freed": freed},
+            live,
+            deleted_bytes,
+            settings.delete_share_max,
+            settings.delete_share_floor_bytes,
+        )
+
+    least, most = plan(StageAmount()), plan(stages["trash_due"])
+    if most.to_delete_bytes <= most.allowed_bytes:
+        return []
+    stops = "stops" if least.to_delete_bytes > least.allowed_bytes else "may stop"
+    return [
+        Brake(
+            "delete_share",
+            f"a run {stops}: it would delete up to {most.to_delete_bytes} of {most.all_bytes} "
+            f"bytes, {most.allowed_bytes} are allowed today; see 'plan' and --delete-share-max",
+        )
+    ]
+
+
+async def _brakes(
+    catalog: Catalog, store: ChunkStore, state: CollectorState, holds: int
+) -> list[Brake]:
     brakes = []
     if state.paused_at is not None:
         brakes.append(Brake("paused", state.paused_why or "no reason was given", state.paused_at))
-    holds = await count_holds(catalog)
     if holds:
         brakes.append(Brake("holds", f"{holds} holds keep what is theirs; see 'hold list'"))
     if seconds_gone_back(state) > 0:
@@ -111,47 +179,3 @@ async def _brakes(catalog: Catalog, store: ChunkStore, state: CollectorState) ->
     except MediastoreError as error:
         brakes.append(Brake(error.code, error.detail))
     return brakes
-
-
-class CollectionMetrics:
-    """The collector's Prometheus metrics, on an injected registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._items = Gauge(
-            "mediastore_collection_items",
-            "What waits at each stage of collection: objects, blobs, references or keys.",
-            ["stage"],
-            registry=registry,
-        )
-        self._bytes = Gauge(
-            "mediastore_collection_bytes", "Its bytes.", ["stage"], registry=registry
-        )
-        self._done = {
-            name: Counter(f"mediastore_collection_{name}", text, registry=registry)
-            for name, text in (
-                ("expired_uploads", "Uploads that expired before they became an object."),
-                ("expired_bytes", "Bytes of those uploads that had been acknowledged."),
-                ("doomed_keys", "Keys whose last reference has gone."),
-                ("deleted_keys", "Keys that the store has deleted."),
-                ("deleted_bytes", "Bytes that the store has given back."),
-                ("refused_keys", "Keys that the store did not delete when asked."),
-                ("kept_keys", "Keys that a recount kept: a count was wrong."),
-                ("quarantined", "Hashes whose released references did not fit their row."),
-                ("recounts", "Complete recounts."),
-            )
-        }
-        self._failures = Counter(
-            "mediastore_collection_failures", "Runs that failed.", ["code"], registry=registry
-        )
-
-    def show(self, stages: Mapping[str, StageAmount]) -> None:
-        for stage in STAGES:
-            self._items.labels(stage).set(stages[stage].count)
-            self._bytes.labels(stage).set(stages[stage].bytes)
-
-    def count(self, counts: RunCounts) -> None:
-        for name, counter in self._done.items():
-            counter.inc(getattr(counts, name))
-
-    def count_failure(self, code: str) -> None:
-        self._failures.labels(code).inc()

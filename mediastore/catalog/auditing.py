@@ -132,9 +132,11 @@ async def key_rows(
         after = CopyName(rows[-1]["hash"], rows[-1]["generation"])
 
 
-async def is_stored(catalog: Catalog, name: CopyName) -> bool:
-    """Does a row still say that this copy is stored and undamaged?"""
-    return bool(await catalog.fetch_value("audit_key_is_stored", name.hash, name.generation))
+async def is_stored(catalog: Catalog, name: CopyName, *, marked_too: bool = False) -> bool:
+    """Does a row still say that this copy is stored and, unless `marked_too`, undamaged?"""
+    return bool(
+        await catalog.fetch_value("audit_key_is_stored", name.hash, name.generation, marked_too)
+    )
 
 
 async def doom_orphans(

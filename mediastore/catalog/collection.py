@@ -144,10 +144,16 @@ async def stage_amounts(
     revive_seconds: int,
     window_seconds: int,
     claim_timeout_seconds: int,
+    erasure_wait_seconds: int,
 ) -> dict[str, StageAmount]:
     """Amounts by stage; a stage with nothing in it may be absent."""
     rows = await catalog.fetch(
-        "collection_stages", trash_seconds, revive_seconds, window_seconds, claim_timeout_seconds
+        "collection_stages",
+        trash_seconds,
+        revive_seconds,
+        window_seconds,
+        claim_timeout_seconds,
+        erasure_wait_seconds,
     )
     return {
         row["stage"]: StageAmount(row["count"], row["bytes"], row["oldest"], row["next_due"])

@@ -96,6 +96,12 @@ async def get_concatenation(catalog: Catalog, tenant: str, final: UUID) -> Conca
     return None if row is None else Concatenation(**dict(row))
 
 
+async def final_of_list(catalog: Catalog, tenant: str, parts: Sequence[UUID]) -> UUID | None:
+    """The final that this list of parts has made, if it was given before."""
+    final: UUID | None = await catalog.fetch_value("concatenation_of_list", tenant, parts)
+    return final
+
+
 async def final_of_part(catalog: Catalog, part: UUID) -> UUID | None:
     """The final that waits for a part, if there is one."""
     final: UUID | None = await catalog.fetch_value("concatenation_of_part", part)

@@ -3,6 +3,7 @@
 Exact, whatever the size; the rules are in migrations/0015_pre_counts_and_holds.sql.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +34,22 @@ class Glance:
 
 async def hour_counts(catalog: Catalog) -> list[HourCount]:
     return [HourCount(*row) for row in await catalog.fetch("stage_counts")]
+
+
+async def held_counts(
+    catalog: Catalog, *, revive_seconds: int, window_seconds: int
+) -> tuple[list[HourCount], tuple[str, ...]]:
+    """What holds keep of what would be due, and the stages of which there may be more."""
+    rows = await catalog.fetch("held_due", revive_seconds, window_seconds, LOOKED_AT_ROWS)
+    looked: Counter[str] = Counter()
+    for row in rows:
+        looked[row["stage"]] += row["looked"]
+    held = [
+        HourCount(row["stage"], row["hour"], row["count"], row["bytes"])
+        for row in rows
+        if row["count"]
+    ]
+    return held, tuple(stage for stage, rows in looked.items() if rows >= LOOKED_AT_ROWS)
 
 
 async def fold_changes(catalog: Catalog) -> int:

@@ -14,6 +14,8 @@ from uuid import UUID
 
 from mediastore.catalog.pool import Catalog
 
+COUNTED_MAX = 10_000  # of what waits and of what is parked: that there are very many is enough
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEvent:
@@ -46,7 +48,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits, of all tenants that have a webhook."""
+    """What waits, of all tenants that have a webhook; each number is `COUNTED_MAX` at most."""
 
     waiting: int = 0
     parked: int = 0
@@ -96,8 +98,9 @@ async def park_event(catalog: Catalog, event: ClaimedEvent, *, why: str) -> None
     await catalog.execute("event_park", event.id, event.attempts, why)
 
 
-async def events_backlog(catalog: Catalog) -> Backlog:
-    row = await catalog.fetch_row("events_backlog")
+async def events_backlog(catalog: Catalog, *, counted_max: int = COUNTED_MAX) -> Backlog:
+    """Measured at the ends of indexes, however much there is."""
+    row = await catalog.fetch_row("events_backlog", counted_max)
     return Backlog() if row is None else Backlog(**dict(row))
 
 

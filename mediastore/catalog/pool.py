@@ -17,7 +17,7 @@ import structlog
 
 from mediastore.catalog.queries import load_queries
 from mediastore.clock import Clock
-from mediastore.collector_errors import ClockSkew, CollectorPaused, DatabaseRestored
+from mediastore.collector_errors import ClockSkew, CollectorPaused, DatabaseRestored, Held
 from mediastore.errors import (
     BadDigest,
     BadLength,
@@ -55,6 +55,7 @@ _REFUSALS: dict[str, type[MediastoreError]] = {
     "MS020": DatabaseRestored,
     "MS021": CollectorPaused,
     "MS022": ClockSkew,
+    "MS023": Held,
     "MS900": InvariantBroken,
 }
 _RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)

@@ -149,63 +149,67 @@ async def upload_chunk_pages(
             yield total, [row["hash"] for row in rows]
 
 
-async def unlinking_pieces(
+def unlinking_pieces(
     catalog: Catalog, *, up_to_id: int, page_entries: int
 ) -> AsyncGenerator[ListPiece, None]:
     """Entries at and past the cursor of every list up to `up_to_id`, by short snapshots."""
-    after = 0
-    while True:
-        budget = page_entries
-        met = False
-        async with _snapshot(catalog) as connection:
-            statement = catalog.statement("recount_unlinking")
-            rows = connection.cursor(
-                statement, after, up_to_id, INLINE_BYTES, prefetch=PREFETCHED_ROWS
-            )
-            async for row in rows:
-                met, after = True, row["id"]
-                head = (f"unlinking {row['id']}", None, row["length"])
-                async for piece in list_pieces(
-                    connection,
-                    catalog.statement("recount_unlinking_piece"),
-                    row["id"],
-                    head,
-                    row["start"],
-                    row["entries"],
-                    page_entries,
-                ):
-                    budget -= len(piece.entries) // ENTRY_BYTES
-                    yield piece
-                if budget <= 0:
-                    break
-        if not met:
-            return
+    return _lists(catalog, "recount_unlinking", "id", 0, (up_to_id, INLINE_BYTES), page_entries)
 
 
-async def manifest_pieces(
-    catalog: Catalog, *, page_entries: int
-) -> AsyncGenerator[ListPiece, None]:
+def manifest_pieces(catalog: Catalog, *, page_entries: int) -> AsyncGenerator[ListPiece, None]:
     """Every blob's manifest in blob order, by short snapshots; each manifest within one of them."""
-    after = b""
+    return _lists(catalog, "recount_manifest", "hash", b"", (INLINE_BYTES,), page_entries)
+
+
+def tombstone_pieces(
+    catalog: Catalog, *, window_seconds: int, page_entries: int
+) -> AsyncGenerator[ListPiece, None]:
+    """What blobs were made of that were removed within the window and not erased; by short
+    snapshots.
+    """
+    return _lists(
+        catalog, "recount_tombstone", "id", 0, (INLINE_BYTES, window_seconds), page_entries
+    )
+
+
+async def any_erased(catalog: Catalog) -> bool:
+    """Is any key marked to go before its window?"""
+    found: bool = await catalog.fetch_value("recount_erased")
+    return found
+
+
+async def spare(catalog: Catalog, hashes: Sequence[bytes]) -> int:
+    """Let erased keys of these hashes wait for their window; how many."""
+    spared: int = await catalog.fetch_value("recount_spare", hashes)
+    return spared
+
+
+async def _lists(
+    catalog: Catalog,
+    queries: str,
+    key: str,
+    after: int | bytes,
+    arguments: tuple[int, ...],
+    page_entries: int,
+) -> AsyncGenerator[ListPiece, None]:
+    """Lists in order of their key, as many in a snapshot as make a page."""
+    kind = queries.removeprefix("recount_")
     while True:
         budget = page_entries
         met = False
         async with _snapshot(catalog) as connection:
-            rows = connection.cursor(
-                catalog.statement("recount_manifests"),
-                after,
-                INLINE_BYTES,
-                prefetch=PREFETCHED_ROWS,
-            )
-            async for row in rows:
-                met, after = True, row["hash"]
-                head = (f"manifest {row['hash'].hex()}", row["size"], row["length"])
+            statement = catalog.statement(f"{queries}_lists")
+            async for row in connection.cursor(
+                statement, after, *arguments, prefetch=PREFETCHED_ROWS
+            ):
+                met, after = True, row[key]
+                name = after.hex() if isinstance(after, bytes) else after
                 async for piece in list_pieces(
                     connection,
-                    catalog.statement("recount_manifest_piece"),
-                    row["hash"],
-                    head,
-                    0,
+                    catalog.statement(f"{queries}_piece"),
+                    after,
+                    (f"{kind} {name}", row["size"], row["length"]),
+                    row["start"],
                     row["entries"],
                     page_entries,
                 ):

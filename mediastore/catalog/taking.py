@@ -45,12 +45,13 @@ async def take_upload(
     expected_offset: int | None = None,
     epoch: int | None = None,
     replica: int | None = None,
+    writes: bool = False,
     patient: bool = False,
 ) -> Taken | None:
     """Become the upload's only writer. A finishing upload is returned, not taken; None: there is
     none.
 
-    With an expected offset the request is going to write. A `patient` one first asks another
+    `writes`: the request goes on to write, for `replica`. A `patient` one first asks another
     replica's writer, if there is one. Raises OffsetMismatch (member `offset`), taking nothing.
     """
     row = await catalog.fetch_row(
@@ -60,7 +61,7 @@ async def take_upload(
         new_epoch() if epoch is None else epoch,
         expected_offset,
         replica,
-        expected_offset is not None,
+        writes,
         patient,
     )
     if row is None:

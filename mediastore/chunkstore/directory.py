@@ -56,7 +56,7 @@ class DirectoryChunkStore:
         """Make the folder if it is new, and sweep it."""
         await self._run("open", partial(self._files.prepare, self._clock.now()))
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         require_key(key)
         if checksum.crc32(body) != crc32:
             raise ChunkStoreUnavailable("the body does not have the CRC-32 it was sent with")

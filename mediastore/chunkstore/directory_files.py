@@ -62,7 +62,7 @@ class ChunkFiles:
                 "the chunk store's folder is not there (its marker is gone)"
             )
 
-    def put_chunk(self, key: str, body: bytes) -> None:
+    def put_chunk(self, key: str, body: bytes | memoryview) -> None:
         path = self._layout.path(key)
         leaf = int(path.name[:4], 16)
         temporary = self._temporary.write(body)
@@ -117,7 +117,7 @@ class ChunkFiles:
             raise ConditionFailed(key)
         return self.put_document(key, body)
 
-    def put_document(self, key: str, body: bytes) -> str:
+    def put_document(self, key: str, body: bytes | memoryview) -> str:
         version = secrets.token_hex(16)
         temporary = self._temporary.write(version.encode() + b"\n", body)
         try:

@@ -17,7 +17,7 @@ class TemporaryFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def write(self, *parts: bytes) -> Path:
+    def write(self, *parts: bytes | memoryview) -> Path:
         """A new file of `parts`, on disk when this returns. The caller renames or removes it."""
         path = self._path / f"{os.getpid()}-{secrets.token_hex(8)}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -56,7 +56,7 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, body: bytes) -> None:
+def _write_all(descriptor: int, body: bytes | memoryview) -> None:
     rest = memoryview(body)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

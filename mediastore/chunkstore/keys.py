@@ -11,6 +11,7 @@ import secrets
 PREFIX = "chunks/"
 DOCUMENT_PREFIX = "_mediastore/"
 COLLECTOR_MARKER = "_mediastore/collector"
+ERASURES_PREFIX = "_mediastore/erasures/"
 _KEY = re.compile(r"chunks/([0-9a-f]{64})/([0-9a-f]{16})")
 _DOCUMENT = re.compile(r"_mediastore/[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 DOCUMENT_KEY_MAX_LENGTH = 200  # a file name in the directory driver

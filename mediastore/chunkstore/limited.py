@@ -49,7 +49,7 @@ class LimitedChunkStore:
         self._store = store
         self._places = _Places(concurrency_max, waiting_max)
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         async with self._places:
             await self._store.put(key, body, crc32=crc32)
 

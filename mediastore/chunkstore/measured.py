@@ -124,7 +124,7 @@ class MeasuredChunkStore:
         self._metrics = metrics
         self._clock = clock
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         with self._call("put"):
             await self._store.put(key, body, crc32=crc32)
         self._metrics.bytes_in.inc(len(body))

@@ -25,7 +25,7 @@ class MemoryChunkStore:
         self._held: dict[str, Versioned] = {}
         self._versions = itertools.count(1)
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         require_key(key)
         if checksum.crc32(body) != crc32:
             raise ChunkStoreUnavailable("the body does not have the CRC-32 it was sent with")
@@ -79,7 +79,7 @@ class MemoryChunkStore:
         except KeyError:
             raise MissingKey(key) from None
 
-    def _hold(self, key: str, body: bytes) -> str:
+    def _hold(self, key: str, body: bytes | memoryview) -> str:
         version = str(next(self._versions))
         self._held[key] = Versioned(bytes(body), version)
         return version

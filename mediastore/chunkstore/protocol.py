@@ -53,8 +53,9 @@ PAGE_ENTRIES_MAX = 1000
 class ChunkStore(Protocol):
     """Immutable bytes under unique keys, plus a few small versioned documents (`_mediastore/…`)."""
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         """Store `body`; durable and visible as a whole when this returns, never in part before.
+        A store that keeps it for longer, keeps a copy or a view.
 
         `crc32` is zlib's of `body`, computed where the body was hashed: a body that was damaged on
         the way is refused. Putting a key again replaces it.

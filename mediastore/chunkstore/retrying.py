@@ -58,7 +58,7 @@ class RetryingChunkStore:
         self._jitter = jitter
         self._on_retry = on_retry
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         await self._retried("put", lambda: self._store.put(key, body, crc32=crc32))
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:

@@ -40,7 +40,7 @@ class S3ChunkStore:
         self._prefix = settings.prefix
         self._connection = S3Connection(settings, clock)
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         await self._put(key, body, crc32, {}, name="put")
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
@@ -126,7 +126,13 @@ class S3ChunkStore:
         await self._connection.close()
 
     async def _put(
-        self, key: str, body: bytes, crc32: int, condition: dict[str, str], *, name: str
+        self,
+        key: str,
+        body: bytes | memoryview,
+        crc32: int,
+        condition: dict[str, str],
+        *,
+        name: str,
     ) -> Answer:
         require_key(key)
         checksum = base64.b64encode(crc32.to_bytes(4, "big")).decode()

@@ -51,7 +51,7 @@ class _SlicedBody(Payload):
     milliseconds and costs more CPU (copies of what the socket does not take at once).
     """
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | memoryview) -> None:
         super().__init__(body)
         self._body = memoryview(body)
         self._size = len(body)
@@ -94,7 +94,13 @@ class S3Connection:
         self._resources = AsyncExitStack()
 
     async def request(
-        self, method: str, key: str, headers: dict[str, str], *, body: bytes = b"", name: str
+        self,
+        method: str,
+        key: str,
+        headers: dict[str, str],
+        *,
+        body: bytes | memoryview = b"",
+        name: str,
     ) -> Answer:
         """One signed request for one object; any status is an answer. `name` is the operation's.
 
@@ -130,7 +136,7 @@ class S3Connection:
         self._reached = None
         await self._resources.aclose()
 
-    def _payload_hash(self, body: bytes) -> str:
+    def _payload_hash(self, body: bytes | memoryview) -> str:
         return hashlib.sha256(body).hexdigest() if self._settings.sign_payload else UNSIGNED_PAYLOAD
 
     async def _reach(self) -> _Reached:
@@ -188,8 +194,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(received)
 
 
-def _data(body: bytes) -> bytes | _SlicedBody:
-    return _SlicedBody(body) if len(body) > BODY_SLICE_BYTES else body
+def _data(body: bytes | memoryview) -> bytes | _SlicedBody:
+    return _SlicedBody(body) if len(body) > BODY_SLICE_BYTES else bytes(body)
 
 
 async def _credentials(session: AioSession) -> Credentials:

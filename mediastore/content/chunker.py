@@ -27,7 +27,10 @@ NORMALIZATION: Final = 2
 FEED_ROOM_BYTES: Final = 256 * 1024
 # Shorter pieces are put together as they come: an object for each would outweigh its bytes.
 KEPT_PIECE_MIN_BYTES: Final = 4 * 1024
+# How much a buffer takes: the more, the less of it is what was left in the one before.
+BUFFER_CHUNKS: Final = 2
 Piece = bytes | bytearray | memoryview
+Chunk = bytes | memoryview
 _NO_BUFFER: Final = memoryview(b"")
 
 
@@ -47,13 +50,13 @@ class Chunker:
     """Cuts one upload's bytes; used by one task or thread at a time.
 
     Content of up to `size_min_bytes` is one chunk without a scan: its pieces are kept as they came,
-    and a single one is handed out as it is. Longer content is copied into a buffer and once out of
-    it into its chunks; what is left behind the last cut, less than `size_max_bytes`, is moved to
-    the front. Scanning releases the GIL and reads each byte about once (a chunk's first
+    and a single one is handed out as it is. Longer content is copied into a buffer, and its chunks
+    are read-only views of that; the rest, less than `size_max_bytes`, moves on to the next buffer
+    when one is full. Scanning releases the GIL and reads each byte about once (a chunk's first
     `size_min_bytes` not at all).
 
-    The buffer is one of `spare`, from the first byte past the min to the next flush. It holds less
-    than `size_max_bytes` after a take().
+    Buffers are of `spare`, from the first byte past the min to the next flush, and come free when
+    their last chunk is let go.
 
     `size_average_bytes` is FastCDC's normal point, where the cut condition turns easier. The mean
     comes out a little above it on content without repetitions (docs/performance.md).
@@ -85,40 +88,40 @@ class Chunker:
         self._spare = spare or SpareBuffers()
         # All there is, while that is no more than a min.
         self._short: list[Piece] = []
+        self._short_bytes = 0
+        # Else it lies here; what is before it was handed out and is not written again.
         self._buffer = _NO_BUFFER
+        self._start = 0
         self._end = 0
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes fed and not yet handed out."""
-        return self._end
+        return self._short_bytes + self._end - self._start
 
     def feed(self, piece: Piece) -> None:
         """Append `piece`; the caller bounds what it feeds before it takes."""
-        end = self._end + len(piece)
-        if not self._buffer and end <= self._size_min_bytes:
+        size = len(piece)
+        if not self._buffer and self._short_bytes + size <= self._size_min_bytes:
             self._keep(piece)
-        else:
-            if end > len(self._buffer):
-                self._make_room(end)
-            self._buffer[self._end : end] = piece
-        self._end = end
+            return
+        if self._end + size > len(self._buffer):
+            self._move_on(size)
+        self._buffer[self._end : self._end + size] = piece
+        self._end += size
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Chunk]:
         """The complete chunks that no further byte could change; often none."""
         return self._cut(self._size_max_bytes)
 
-    def flush(self) -> list[bytes]:
+    def flush(self) -> list[Chunk]:
         """Everything that remains, cut, the last chunk as short as it happens to be."""
-        if self._end > self._size_min_bytes:
-            chunks = self._cut(1)
-        elif self._end:
-            chunks = [b"".join(self._short or [self._buffer[: self._end]])]
-        else:
-            chunks = []
-        if self._buffer:
-            self._spare.give(self._buffer)
-        self._short, self._buffer, self._end = [], _NO_BUFFER, 0
+        if self._short:
+            chunks: list[Chunk] = [b"".join(self._short)]
+            self._short, self._short_bytes = [], 0
+            return chunks
+        chunks = self._cut(1)
+        self._leave_buffer()
         return chunks
 
     def _keep(self, piece: Piece) -> None:
@@ -126,29 +129,34 @@ class Chunker:
             self._short.append(bytes(piece))
         elif self._short and isinstance(self._short[-1], bytearray):
             self._short[-1] += piece
-        else:
+        elif piece:
             self._short.append(bytearray(piece))
+        self._short_bytes += len(piece)
 
-    def _make_room(self, size: int) -> None:
-        """A buffer for `size` bytes and more, with everything so far in it."""
-        buffer = self._spare.take(max(size, self._size_max_bytes) + FEED_ROOM_BYTES)
-        end = 0
-        for piece in self._short or [self._buffer[: self._end]]:
+    def _move_on(self, more_bytes: int) -> None:
+        """To a buffer that takes `more_bytes`, with everything so far at its front."""
+        size = self.buffered_bytes + more_bytes
+        room = max(size, BUFFER_CHUNKS * self._size_max_bytes) + FEED_ROOM_BYTES
+        buffer, end = self._spare.take(room), 0
+        for piece in self._short or [self._buffer[self._start : self._end]]:
             buffer[end : end + len(piece)] = piece
             end += len(piece)
-        self._short, self._buffer = [], buffer
+        self._short, self._short_bytes = [], 0
+        self._leave_buffer()
+        self._buffer, self._end = buffer, end
 
-    def _cut(self, lookahead_bytes: int) -> list[bytes]:
+    def _leave_buffer(self) -> None:
+        if self._buffer:
+            self._spare.give(self._buffer)
+        self._buffer, self._start, self._end = _NO_BUFFER, 0, 0
+
+    def _cut(self, lookahead_bytes: int) -> list[Chunk]:
         """Cut while at least `lookahead_bytes` are left."""
-        if self._end < lookahead_bytes:
+        if self.buffered_bytes < lookahead_bytes:
             return []
-        chunks = []
-        left = self._end
-        cuts = self._fastcdc.cut_buf(self._buffer[: self._end])
-        while left >= lookahead_bytes:
-            cut = next(cuts)
-            chunks.append(bytes(cut.data))
-            left -= cut.length
-        self._buffer[:left] = self._buffer[self._end - left : self._end]
-        self._end = left
+        chunks: list[Chunk] = []
+        cuts = self._fastcdc.cut_buf(self._buffer[self._start : self._end])
+        while self._end - self._start >= lookahead_bytes:
+            start, self._start = self._start, self._start + next(cuts).length
+            chunks.append(self._buffer[start : self._start].toreadonly())
         return chunks

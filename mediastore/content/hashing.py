@@ -79,7 +79,7 @@ class BlobHasher:
 
 
 def name_chunk(
-    data: bytes, blob: BlobHasher | None = None, body: Digester | None = None
+    data: bytes | memoryview, blob: BlobHasher | None = None, body: Digester | None = None
 ) -> ChunkName:
     """BLAKE3, size in bytes and zlib's CRC-32 of a chunk. `blob` and `body`, which stand at its
     beginning, go over it in the same pass, block by block while that is in the CPU's cache. The

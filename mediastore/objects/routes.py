@@ -6,6 +6,7 @@ Every statement names the tenant of the key, so what is somebody else's is what 
 
 import json
 from typing import Any
+from uuid import UUID
 
 from aiohttp import web
 
@@ -65,15 +66,7 @@ async def read(request: web.Request) -> web.Response:
     """One object, in the trash or not. While its upload is finishing: 409 `upload_finishing`."""
     tenant = await _authenticator(request).tenant(request)
     id_ = parse_object_id(request.match_info["id"])
-    catalog = request.app[CATALOG]
-    item = await get_object(catalog, tenant.id, id_)
-    if item is None:
-        if await get_upload_state(catalog, tenant.id, id_) == "finishing":
-            raise UploadFinishing
-        item = await get_object(catalog, tenant.id, id_)  # it may have become one between the two
-    if item is None:
-        raise NotFound
-    return _json(_document(request, item))
+    return _json(_document(request, await _found(request, tenant.id, id_)))
 
 
 async def change(request: web.Request) -> web.Response:
@@ -84,18 +77,21 @@ async def change(request: web.Request) -> web.Response:
     wanted = await read_change(
         request, settings.http, metadata_max_bytes=settings.uploads.metadata_max_bytes
     )
-    catalog = request.app[CATALOG]
-    item = await change_object(
-        catalog,
-        tenant.id,
-        id_,
-        name=wanted.name,
-        owner=wanted.owner,
-        metadata=wanted.metadata,
-    )
+
+    async def changed() -> Object | None:
+        return await change_object(
+            request.app[CATALOG],
+            tenant.id,
+            id_,
+            name=wanted.name,
+            owner=wanted.owner,
+            metadata=wanted.metadata,
+        )
+
+    item = await changed()
+    if item is None and (await _found(request, tenant.id, id_)).deleted_at is None:
+        item = await changed()
     if item is None:
-        if await get_object(catalog, tenant.id, id_) is None:
-            raise NotFound
         raise Conflict("the object is in the trash; restore it first")
     _forget(request, item)
     return _json(_document(request, item))
@@ -108,9 +104,10 @@ async def delete(request: web.Request) -> web.Response:
     catalog = request.app[CATALOG]
     item = await trash_object(catalog, tenant.id, id_)
     if item is None:
-        item = await get_object(catalog, tenant.id, id_)
-    if item is None:
-        raise NotFound
+        item = await _found(request, tenant.id, id_)
+        if item.deleted_at is None:
+            again = await trash_object(catalog, tenant.id, id_)
+            item = again or await _found(request, tenant.id, id_)
     _forget(request, item)
     return _json(_document(request, item))
 
@@ -122,13 +119,30 @@ async def restore(request: web.Request) -> web.Response:
     catalog = request.app[CATALOG]
     item = await restore_object(catalog, tenant.id, id_)
     if item is None:
-        there = await get_object(catalog, tenant.id, id_)
-        if there is None:
-            raise NotFound
-        if there.deleted_at is None:
+        if (await _found(request, tenant.id, id_)).deleted_at is None:
             raise Conflict("the object is not in the trash")
+        item = await restore_object(catalog, tenant.id, id_)
+    if item is None:
         raise Gone("the object's time in the trash is over; it is being removed")
     return _json(_document(request, item))
+
+
+async def _found(request: web.Request, tenant: str, id_: UUID) -> Object:
+    """An object, in the trash or not. Who asks because a change found none to apply to tries that
+    once more if it would apply to this one: objects are made, deleted and restored between two
+    looks.
+
+    Raises NotFound; UploadFinishing while its upload is finishing.
+    """
+    catalog = request.app[CATALOG]
+    item = await get_object(catalog, tenant, id_)
+    if item is None:
+        if await get_upload_state(catalog, tenant, id_) == "finishing":
+            raise UploadFinishing
+        item = await get_object(catalog, tenant, id_)  # it may have become one between the two
+    if item is None:
+        raise NotFound
+    return item
 
 
 def _authenticator(request: web.Request) -> Authenticator:

@@ -158,8 +158,14 @@ class Metrics:
                     ("chunk_cache_bytes", "Bytes of verified chunks that are kept."),
                     ("catalog_pool_connections", "Open connections to the database."),
                     ("catalog_pool_in_use", "Connections to the database that are in use."),
-                    ("events_waiting", "Events that wait to be delivered, in all processes."),
-                    ("events_parked", "Events that are tried no more until somebody asks."),
+                    (
+                        "events_waiting",
+                        "Events that wait, of all processes; 10,000 stands for that or more.",
+                    ),
+                    (
+                        "events_parked",
+                        "Events that are tried no more until somebody asks; 10,000 likewise.",
+                    ),
                     ("events_oldest_waiting_seconds", "Age of the oldest event that waits."),
                 )
             },

@@ -4,23 +4,25 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mediastore.buffers import SpareBuffers
-from mediastore.content.chunker import Chunker
+from mediastore.content.chunker import Chunk, Chunker
 from mediastore.content.digests import Digester
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher, name_chunk
+from mediastore.memory import Reservation
 from mediastore.settings import ChunkingSettings
 
 
 @dataclass(frozen=True, slots=True)
 class NamedChunk:
-    """A chunk with its name and checksum, taken over the same immutable bytes that are stored."""
+    """A chunk with its name and checksum, taken over the same bytes that are stored: they are not
+    written again while anyone holds them.
+    """
 
     hash: bytes
     crc32: int
-    data: bytes
+    data: Chunk
 
 
-def named(data: bytes, blob: BlobHasher | None = None, body: Digester | None = None) -> NamedChunk:
+def named(data: Chunk, blob: BlobHasher | None = None, body: Digester | None = None) -> NamedChunk:
     name = name_chunk(data, blob, body)
     return NamedChunk(name.hash, name.crc32, data)
 
@@ -34,7 +36,7 @@ class Cutter:
     def __init__(
         self,
         chunking: ChunkingSettings,
-        spare: SpareBuffers,
+        memory: Reservation,
         blob: BlobHasher | None = None,
         body: Digester | None = None,
     ) -> None:
@@ -42,8 +44,9 @@ class Cutter:
             chunking.size_min_bytes,
             chunking.size_average_bytes,
             chunking.size_max_bytes,
-            spare=spare,
+            spare=memory.spare,
         )
+        self._memory = memory
         self._size_max_bytes = chunking.size_max_bytes
         self._blob = blob
         self._body = body
@@ -68,5 +71,9 @@ class Cutter:
             return self._named(self._chunker.flush)
         return await asyncio.to_thread(self._named, self._chunker.flush)
 
-    def _named(self, cut: Callable[[], list[bytes]]) -> list[NamedChunk]:
-        return [named(data, self._blob, self._body) for data in cut()]
+    def _named(self, cut: Callable[[], list[Chunk]]) -> list[NamedChunk]:
+        """A chunk that is a view keeps all of its buffer, which the budget does not count: where
+        memory is short, it is a copy instead.
+        """
+        copied = not self._memory.roomy
+        return [named(bytes(c) if copied else c, self._blob, self._body) for c in cut()]

@@ -2,13 +2,16 @@
 has not hashed of their content is read back, small pieces are put together, and they may be large.
 
 A job shows life in the row; when it stops (a crash), any process takes the upload over by a new
-epoch. A job outlives the request that started it: the client may leave and ask again.
+epoch, and a job that finds itself overtaken stops. A job outlives the request that started it: the
+client may leave and ask again.
 """
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -34,7 +37,9 @@ from mediastore.errors import (
     ContentDamaged,
     IdempotencyKeyInUse,
     MediastoreError,
+    NotFound,
     Unavailable,
+    UploadTaken,
 )
 from mediastore.memory import MemoryBudget
 from mediastore.policy_errors import TypeMismatch, TypeNotAllowed
@@ -55,6 +60,7 @@ SWEEP_SECONDS = 15
 JOBS_MAX = 8
 OUTAGE_RETRIES_MAX = 20
 OUTAGE_PAUSE_SECONDS = 15
+Result = TypeVar("Result")
 
 
 class Finisher:
@@ -90,7 +96,7 @@ class Finisher:
         Raises what the job raised: BadDigest, IdempotencyKeyInUse, ContentDamaged, ContentMissing,
         unavailable parts.
         """
-        return await self._wait(self.start(upload, hasher))
+        return await self.wait(self.start(upload, hasher))
 
     async def resume(self, id_: UUID) -> Object | None:
         """Wait for this process's job, or start one if the upload's job shows no life.
@@ -103,7 +109,17 @@ class Finisher:
             if claimed is None:
                 return None
             job = self.start(claimed, BlobHasher(claimed.declared_digests))
-        return await self._wait(job)
+        return await self.wait(job)
+
+    async def wait(self, job: asyncio.Task[Object]) -> Object | None:
+        """What a job has made within a while. None: it is still running, or another process's job
+        is, or has ended.
+        """
+        done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
+        try:
+            return job.result() if done else None
+        except (NotFound, UploadTaken):
+            return None
 
     async def sweep(self) -> None:
         """For ever: take over uploads whose finishing job has died, even if nobody asks."""
@@ -144,21 +160,13 @@ class Finisher:
         if not job.cancelled() and (error := job.exception()) is not None:
             log.log(_level(error), "finishing_failed", upload=str(id_), error=repr(error))
 
-    async def _wait(self, job: asyncio.Task[Object]) -> Object | None:
-        done, _ = await asyncio.wait([job], timeout=self._settings.uploads.finishing_wait_seconds)
-        return job.result() if done else None
-
     async def _run(self, upload: Upload, hasher: BlobHasher) -> Object:
         # Without a sign of life it expires in the end, unless an upload of the same bytes heals it.
         if await has_damaged_chunk(self._catalog, upload.id):
             raise ContentDamaged(f"upload {upload.id} has a chunk that is marked damaged")
         alive = asyncio.create_task(self._show_life(upload))
         try:
-            if upload.concat == "final":  # no body has shown its beginning
-                policy = await self._admission.policy(upload.tenant)
-                upload = await check_stored_type(self._catalog, self._store, policy, upload)
-            async with self._places:
-                await self._read_rest(upload, hasher)
+            upload = await _while_it_lasts(alive, self._prepare(upload, hasher))
             blob = hasher.digest()
             await self._trust.look_at(blob)
             return await finish(
@@ -181,6 +189,15 @@ class Finisher:
             # Waited for: a sign of life that lands after the job's end would keep others from it.
             alive.cancel()
             await asyncio.wait([alive])
+
+    async def _prepare(self, upload: Upload, hasher: BlobHasher) -> Upload:
+        """All that takes long: its content looked at, and read where `hasher` has not gone."""
+        if upload.concat == "final":  # no body has shown its beginning
+            policy = await self._admission.policy(upload.tenant)
+            upload = await check_stored_type(self._catalog, self._store, policy, upload)
+        async with self._places:
+            await self._read_rest(upload, hasher)
+        return upload
 
     async def _read_rest(self, upload: Upload, hasher: BlobHasher) -> None:
         """Put small pieces together, and hash what is stored and not hashed. An outage is waited
@@ -206,14 +223,28 @@ class Finisher:
         return None
 
     async def _show_life(self, upload: Upload) -> None:
+        """Until the upload is gone, or another job's."""
         while True:
             with suppress(MediastoreError):
-                await touch_finishing(
-                    self._catalog,
-                    upload,
-                    expires_seconds=upload.expires_seconds,
-                )
+                if not await touch_finishing(
+                    self._catalog, upload, expires_seconds=upload.expires_seconds
+                ):
+                    return
             await self._clock.sleep(TOUCH_SECONDS)
+
+
+async def _while_it_lasts(alive: asyncio.Task[None], work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` comes to; it is ended when `alive` ends. Raises UploadTaken."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.wait([working, alive], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            alive.result()
+            raise UploadTaken
+        return working.result()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 def _level(error: BaseException) -> int:

@@ -7,7 +7,7 @@ process has died in between. Steps are bounded and go on where the last one came
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from mediastore.catalog.concatenation import (
     Joined,
     create_final,
+    final_of_list,
     final_of_part,
     get_concatenation,
     join_parts,
@@ -30,12 +31,21 @@ from mediastore.telemetry.metrics import Metrics
 from mediastore.uploads.admission import Admission
 from mediastore.uploads.finishing import Finisher
 from mediastore.uploads.running_hash import RunningHashes
+from mediastore.uploads.standing import Standing
 
 log = structlog.get_logger(__name__)
 
 STALE_SECONDS = 10
 SWEEP_SECONDS = 15
 SWEEP_FINALS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A final that has all its bytes, and its job."""
+
+    upload: Upload
+    job: "asyncio.Task[Object]"
 
 
 class Joiner:
@@ -57,11 +67,17 @@ class Joiner:
         self._admission = admission
         self._clock = clock
 
-    async def create(self, draft: UploadDraft, parts: Sequence[UUID], header: str) -> UUID:
-        """A final upload of these parts, in order; if they are whole its job has been started. For
-        a list that was given before it is the final that this made.
+    async def made_before(self, tenant: str, parts: Sequence[UUID]) -> UUID | None:
+        """The final that this list was given for."""
+        return await final_of_list(self._catalog, tenant, parts)
 
-        Raises BadConcatenation, PartTaken, TooLarge.
+    async def create(
+        self, draft: UploadDraft, parts: Sequence[UUID], header: str
+    ) -> tuple[UUID, Standing | None]:
+        """A final upload of these parts, in order; if they are whole its job has been started and
+        waited for a while. For a list that was given before it is the final that this made.
+
+        Raises BadConcatenation, PartTaken, TooLarge, and what the job raises.
         """
         policy = await self._admission.policy(draft.tenant)
         final, joined = await create_final(
@@ -75,14 +91,18 @@ class Joiner:
         if joined is not None:
             self._metrics.uploads_created[draft.protocol].inc()
         if joined is Joined.WHOLE:
-            await self._start(draft.tenant, final)
-        return final
+            return final, await self._wait(await self._start(draft.tenant, final))
+        return final, None
 
-    async def join(self, tenant: str, final: UUID) -> bool:
-        """Join what can be joined. True: that was all, and the final's job has been started.
+    async def join(self, tenant: str, final: UUID) -> Standing | None:
+        """Join what can be joined; if that was all, where the final's job has brought it within a
+        while. None: it waits for its parts.
 
-        Raises TooLarge when the parts have too many bytes together.
+        Raises TooLarge when the parts have too many bytes together, and what the job raises.
         """
+        return await self._wait(await self._join(tenant, final))
+
+    async def _join(self, tenant: str, final: UUID) -> "_Started | None":
         policy = await self._admission.policy(tenant)
         epoch = new_epoch()
         joined: Joined | None = Joined.MORE
@@ -94,9 +114,7 @@ class Joiner:
                 size_max_bytes=policy.size_max_bytes,
                 expires_seconds=policy.expires_seconds,
             )
-        if joined is Joined.WHOLE:
-            await self._start(tenant, final)
-        return joined is Joined.WHOLE
+        return await self._start(tenant, final) if joined is Joined.WHOLE else None
 
     async def part_came(self, part: Upload) -> None:
         """A part has all its bytes: if its final waits for it, join it. Its sender does not wait
@@ -122,16 +140,26 @@ class Joiner:
 
     async def _join_quietly(self, tenant: str, final: UUID) -> None:
         try:
-            await self.join(tenant, final)
+            await self._join(tenant, final)
         except MediastoreError as error:
             log.warning("joining_failed", upload=str(final), code=error.code, detail=error.detail)
 
-    async def _start(self, tenant: str, final: UUID) -> None:
-        """Start the job of a final that this process has just made whole: its epoch is ours."""
+    async def _start(self, tenant: str, final: UUID) -> "_Started | None":
+        """Start the job of a final that this process has just made whole: its epoch is ours. None:
+        it was terminated since.
+        """
         upload = await get_upload(self._catalog, tenant, final)
-        if upload is not None:
-            job = self._finisher.start(upload, await self._hasher(upload))
-            job.add_done_callback(self._count)
+        if upload is None:
+            return None
+        job = self._finisher.start(upload, await self._hasher(upload))
+        job.add_done_callback(self._count)
+        return _Started(upload, job)
+
+    async def _wait(self, started: "_Started | None") -> Standing | None:
+        """By its job, not by its row: a job that refuses the content leaves none."""
+        if started is None:
+            return None
+        return Standing(started.upload, await self._finisher.wait(started.job))
 
     def _count(self, job: "asyncio.Task[Object]") -> None:
         if not job.cancelled() and job.exception() is None:

@@ -23,9 +23,7 @@ from mediastore.catalog.rechunking import (
 from mediastore.catalog.uploads import CommitChunk, IntentChunk, Upload, get_upload
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.content.hashing import BlobHasher
-from mediastore.errors import (
-    NotFound,
-)
+from mediastore.errors import NotFound, UploadTaken
 from mediastore.joining_errors import UploadFragmented
 from mediastore.memory import MemoryBudget, Reservation
 from mediastore.settings import Settings
@@ -86,18 +84,21 @@ class Rechunker:
         """Put the fragments of an open upload, which this request has taken, together; the upload
         as it stands then. The work goes on when the request has left.
 
-        Raises UploadFragmented when it takes longer than a request waits; UploadTaken, and what
-        reading back and storing raise.
+        Raises UploadFragmented when it takes longer than a request waits; UploadTaken, also for one
+        that is no upload any more, and what reading back and storing raise.
         """
         job = asyncio.create_task(self._make_room(upload))
         self._jobs[upload.id] = job
         job.add_done_callback(lambda _: self._ended(upload.id, job))
         if not await self._wait(job):
             raise UploadFragmented
-        job.result()
+        try:
+            job.result()
+        except NotFound:
+            raise UploadTaken from None
         roomy = await get_upload(self._catalog, upload.tenant, upload.id)
         if roomy is None:
-            raise NotFound
+            raise UploadTaken
         return roomy
 
     async def idle(self, id_: UUID) -> bool:
@@ -163,7 +164,7 @@ class _Pass:
         self._settings = settings
         self._upload = upload
         self._hasher = hasher
-        self._cutter = Cutter(settings.chunking, memory.spare)
+        self._cutter = Cutter(settings.chunking, memory)
         self._filling: list[NamedChunk] = []
         self._filling_bytes = 0
         self._cursor = 0  # what lies before it is stored as it was cut

@@ -65,7 +65,9 @@ class Replicas:
             for answer in self._answering:
                 answer.cancel()
 
-    async def take(self, tenant: str, id_: UUID, expected_offset: int | None) -> Taken | None:
+    async def take(
+        self, tenant: str, id_: UUID, expected_offset: int | None, *, writes: bool
+    ) -> Taken | None:
         """Take an upload for a request of this replica; see `take_upload`.
 
         One round trip, except for a client that asks for its offset while another replica's
@@ -73,16 +75,16 @@ class Replicas:
         """
         epoch = new_epoch()
         if expected_offset is not None or not self._listening or self._wait_seconds == 0:
-            return await self._take(tenant, id_, epoch, expected_offset, patient=False)
+            return await self._take(tenant, id_, epoch, expected_offset, writes=writes)
         self._asked[epoch] = settled = asyncio.Event()
         try:
-            taken = await self._take(tenant, id_, epoch, None, patient=True)
+            taken = await self._take(tenant, id_, epoch, None, writes=writes, patient=True)
             if taken is None or not taken.asked:
                 return taken
             await self.wait(settled)
         finally:
             del self._asked[epoch]
-        return await self._take(tenant, id_, epoch, None, patient=False)
+        return await self._take(tenant, id_, epoch, None, writes=writes)
 
     async def wait(self, settled: asyncio.Event) -> bool:
         """Wait, for as long as a newcomer is kept waiting at most, until an older request has
@@ -110,7 +112,14 @@ class Replicas:
                 log.warning("notification_unknown", payload=payload[:100])
 
     async def _take(
-        self, tenant: str, id_: UUID, epoch: int, expected_offset: int | None, *, patient: bool
+        self,
+        tenant: str,
+        id_: UUID,
+        epoch: int,
+        expected_offset: int | None,
+        *,
+        writes: bool,
+        patient: bool = False,
     ) -> Taken | None:
         return await take_upload(
             self._catalog,
@@ -119,6 +128,7 @@ class Replicas:
             expected_offset=expected_offset,
             epoch=epoch,
             replica=self.id,
+            writes=writes,
             patient=patient,
         )
 

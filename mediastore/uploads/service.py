@@ -163,17 +163,30 @@ class Uploads:
         return await declare_length(self.parts.catalog, upload, length)
 
     async def concatenate(
-        self, draft: AdmittedDraft, part_ids: Sequence[UUID], header: str
+        self, said: UploadDraft, part_ids: Sequence[UUID], header: str, *, client: str | None
     ) -> tuple[UUID, Standing]:
         """A final upload of these parts, and where it stands; given again, the list is the same
-        final. Raises BadConcatenation, PartTaken, TooLarge, and what `take` raises.
+        final, and the app is not asked again. Raises BadConcatenation, PartTaken, TooLarge,
+        TooManyUploads, and what `admit` and `take` raise.
         """
-        self.open.admit(draft.tenant)
-        final = await self.parts.joiner.create(draft, part_ids, header)
-        return final, await self.take(draft.tenant, final)
+        joiner, standing = self.parts.joiner, None
+        final = await joiner.made_before(said.tenant, part_ids)
+        if final is None:
+            draft = await self.admit(said, client=client)
+            self.open.admit(draft.tenant)
+            final, standing = await joiner.create(draft, part_ids, header)
+        return final, standing or await self.take(said.tenant, final)
 
-    async def take(self, tenant: str, id_: UUID, *, expected_offset: int | None = None) -> Standing:
-        """Become the only writer of an upload, or learn what has become of it.
+    async def take(
+        self,
+        tenant: str,
+        id_: UUID,
+        *,
+        expected_offset: int | None = None,
+        writes: bool = False,
+    ) -> Standing:
+        """Become the only writer of an upload, or learn what has become of it. `writes`: this
+        request goes on to `append`.
 
         Without an expected offset, an older request first stores what it holds, if that takes no
         longer than `uploads.hand_over_wait_seconds`: its client is asking where to resume, and a
@@ -192,7 +205,7 @@ class Uploads:
             older = self._bodies.end_of_upload((tenant, id_))
             if older is not None:
                 await self.replicas.wait(older.settled)
-        taken = await self.replicas.take(tenant, id_, expected_offset)
+        taken = await self.replicas.take(tenant, id_, expected_offset, writes=writes)
         # None of one that has all its bytes and expired meanwhile: that is finished all the same.
         upload = (
             await get_upload(self.parts.catalog, tenant, id_) if taken is None else taken.upload
@@ -207,8 +220,7 @@ class Uploads:
         if taken is not None:
             self._bodies.end_of_epoch(taken.previous_epoch)
         if upload.concat == "final":
-            whole = await self.parts.joiner.join(tenant, id_)
-            return await self.take(tenant, id_) if whole else Standing(upload, None)
+            return await self.parts.joiner.join(tenant, id_) or Standing(upload, None)
         return await self._finished_if_whole(upload)
 
     async def peek(self, tenant: str, id_: UUID) -> Standing:

@@ -68,6 +68,7 @@ class Session:
         self._acknowledged = acknowledged
         self._check = BodyCheck(body_digests)
         self._staged_bytes = 0
+        self._ends_at: int | None = None  # where the body ends, once that is known
         self._hasher = (
             BlobHasher(subject.declared_digests)
             if isinstance(subject, UploadDraft)
@@ -77,7 +78,7 @@ class Session:
         self._memory = Reservation(parts.memory, parts.settings.memory.wait_max_seconds, body=True)
         self._cutter = Cutter(
             parts.settings.chunking,
-            self._memory.spare,
+            self._memory,
             self._hasher if self._hasher.offset == self._received else None,
             self._check.digester if body_digests else None,
         )
@@ -117,8 +118,10 @@ class Session:
                     await self._parts.drop_quietly(self.upload)
             raise
         finally:
-            await self._pipeline.abandon()
-            self._memory.close()
+            try:
+                await self._pipeline.abandon()
+            finally:  # it may be cancelled once more meanwhile
+                self._memory.close()
 
     @property
     def _held_bytes(self) -> int:
@@ -174,6 +177,7 @@ class Session:
         self._fill(await self._cutter.flush())
         await self._verify()
         if not self._bounds.is_whole(self._received, end):
+            self._ends_at = self._received
             await self._store_filling(last=True)
             await self._pipeline.settle()
             self._keep_hasher()
@@ -223,7 +227,7 @@ class Session:
         await self._look_at_content(ends=False)
         if self.upload is None:
             await self._be_born()
-        batch = Batch(tuple(self._filling), self._staged_bytes, last)
+        batch = Batch(tuple(self._filling), self._staged_bytes)
         if batch.chunks or (batch.staged_bytes and not self._check.pending):
             self._filling, self._filling_bytes = [], 0
             if self._check.pending:
@@ -243,7 +247,8 @@ class Session:
 
         async def commit(chunks: Sequence[CommitChunk]) -> None:
             upload = self._pipeline.upload
-            offset = await keep(self._parts, upload, batch, chunks)
+            last = upload.offset + batch.acknowledged_bytes == self._ends_at
+            offset = await keep(self._parts, upload, replace(batch, last=last), chunks)
             self._pipeline.row = upload.with_batch(
                 offset, len(batch.chunks), self._parts.clock.now()
             )

@@ -42,7 +42,7 @@ async def commit_batch(
             chunks,
             finishing=finishing,
             expires_seconds=upload.expires_seconds,
-            last=batch.last,
+            last=batch.last or finishing,
         )
     parts.metrics.acknowledged_bytes.inc(size)
     return offset

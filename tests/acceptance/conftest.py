@@ -1,5 +1,6 @@
 """Servers for acceptance tests: `serve` on a test database (quick), or `dev` (whole)."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import ACCESS_KEY, SECRET_KEY
 from mediastore.local.postgres import postgres_processes
 from tests.acceptance.server import Server, dev_server, gone_is_fine, run_command
 from tests.conftest import DatabaseServer
@@ -96,10 +98,10 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def servers_on(dsn: str, folder: Path) -> Iterator[MakeServer]:
-    """Makes servers on one database, chunk folder and key."""
+def servers_on(dsn: str, folder: Path, **store: str | bool) -> Iterator[MakeServer]:
+    """Makes servers on one database, chunk store (a folder, where none is given) and key."""
     servers: list[Server] = []
-    config = write_config(folder, dsn)
+    config = write_config(folder, dsn, **store)
     operate(config, "tenant", "create", "acme")
     key = operate(config, "key", "create", "acme").strip()
 
@@ -122,6 +124,19 @@ def servers_on(dsn: str, folder: Path) -> Iterator[MakeServer]:
     assert_clean_logs(servers)
 
 
+def s3_store(url: str, bucket: str = "bucket") -> dict[str, str | bool]:
+    """The section chunk_store for a MinIO of bench/processes.py."""
+    return {
+        "driver": "s3",
+        "bucket": bucket,
+        "endpoint_url": url,
+        "path_style": True,
+        "sign_payload": True,
+        "access_key_id": ACCESS_KEY,
+        "secret_access_key": SECRET_KEY,
+    }
+
+
 def operate(config: Path, *arguments: str) -> str:
     """Run `mediastore` as an operator does; what it printed."""
     ended = run_command("mediastore", "--config", str(config), *arguments)
@@ -136,9 +151,11 @@ def assert_clean_logs(servers: list[Server]) -> None:
         assert sign not in logs, logs
 
 
-def write_config(folder: Path, dsn: str) -> Path:
-    """The settings file that an operator would write."""
+def write_config(folder: Path, dsn: str, **store: str | bool) -> Path:
+    """The settings file that an operator would write; `store` is its section chunk_store."""
     path = folder / "mediastore.toml"
+    section = store or {"driver": "directory", "directory": str(folder / "chunks")}
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in section.items())
     path.write_text(f"""\
 [http]
 port = 0
@@ -148,9 +165,7 @@ metrics_port = 0
 dsn = "{dsn}"
 
 [chunk_store]
-driver = "directory"
-directory = "{folder / "chunks"}"
-""")
+{lines}""")
     path.chmod(0o600)
     return path
 

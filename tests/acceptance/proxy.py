@@ -46,7 +46,7 @@ class BreakingProxy:
         self._listener.close()
         self.reset_all()
         for thread in self._threads:
-            thread.join(10)
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +77,9 @@ class BreakingProxy:
                 continue
             with self._lock:
                 self._open |= {client, server}
+            if self._closing.is_set():  # maybe after all others were reset
+                self.reset_all()
+                return
             self._start(self._pass_on, client, server, True)
             self._start(self._pass_on, server, client, False)
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import psutil
 
 from mediastore.local.postgres import postgres_processes
-from tests.acceptance.client import Client, Unreachable
+from tests.acceptance.client import Answer, Client, Unreachable, id_of
 
 T = TypeVar("T")
 
@@ -129,6 +129,18 @@ class Server:
                 return answer
             answer = ask()
         raise AssertionError(f"it never came; the last answer was {answer!r}\n{self.log()}")
+
+    def made(self, upload: str) -> Any:
+        """The object of an upload that has all its bytes. Its job may be running still, or was
+        killed and is taken over after a while.
+        """
+
+        def is_there(answer: Answer) -> bool:
+            assert answer.status == 200 or answer.code == "upload_finishing", answer
+            return answer.status == 200
+
+        url = f"/v1/objects/{id_of(upload)}"
+        return self.until(lambda: self.client().get(url), is_there).json()
 
     def kill(self) -> None:
         """kill -9: what a crash, the kernel's OOM killer or a lost host does."""

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 import pytest
 from blake3 import blake3
 
-from tests.acceptance.client import id_of, read_to_end
+from tests.acceptance.client import read_to_end
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import MIB, content
 from tests.acceptance.proxy import BreakingProxy
@@ -113,7 +113,7 @@ def test_a_connection_that_went_silent_costs_nothing(server: Server) -> None:
         assert client.offset(upload) == sent
         assert read_to_end(silent).startswith(b"HTTP/1.1 409 ")
     assert client.patch(upload, sent, data[sent:]).offset == size
-    assert client.content(id_of(upload)) == data
+    assert client.content(server.made(upload)["id"]) == data
 
 
 # curl

@@ -7,11 +7,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from tests.acceptance.client import Answer, Client, Unreachable, id_of, read_to_end
+from tests.acceptance.client import Client, Unreachable, read_to_end
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer, stored_bytes
 from tests.acceptance.content import MIB, blob_of, content
 from tests.acceptance.server import Server
@@ -112,7 +111,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(
     for client in clients:
         if client.failure is not None:
             raise client.failure
-        made = finished(server, client.upload)
+        made = server.made(client.upload)
         assert (made["size"], made["blob"]) == (size, blob_of(size, client.seed))
         assert server.client().content(made["id"]) == content(size, client.seed)
 
@@ -153,7 +152,7 @@ def test_a_stop_in_the_middle_commits_what_was_received(make_server: MakeServer)
     server.start()
     assert server.client().offset(upload) == sent
     assert server.client().patch(upload, sent, data[sent:]).offset == size
-    assert server.client().content(id_of(upload)) == data
+    assert server.client().content(server.made(upload)["id"]) == data
 
 
 def test_a_stop_lets_a_running_download_end(make_server: MakeServer) -> None:
@@ -198,18 +197,7 @@ def test_another_replica_goes_on_where_a_killed_one_stopped(make_server: MakeSer
     first.kill()
     assert second.client().offset(upload) == MIB
     assert second.client().patch(upload, MIB, data[MIB:]).offset == len(data)
-    assert second.client().content(id_of(upload)) == data
-
-
-def finished(server: Server, upload: str) -> Any:
-    """The object. A finishing job that was killed is taken over after a while, not at once."""
-
-    def is_there(answer: Answer) -> bool:
-        assert answer.status == 200 or answer.code == "upload_finishing", answer
-        return answer.status == 200
-
-    url = f"/v1/objects/{id_of(upload)}"
-    return server.until(lambda: server.client().get(url), is_there).json()
+    assert second.client().content(second.made(upload)["id"]) == data
 
 
 def received_bytes(server: Server) -> float:

@@ -27,7 +27,7 @@ def client_of(server: Server, version: int | None, port: int | None = None) -> I
 
 def assert_stored(server: Server, id_: str, data: bytes) -> None:
     """What is served is what was sent."""
-    made = server.client().get(f"/v1/objects/{id_}").json()
+    made = server.made(id_)
     assert made["blob"] == blake3(data).hexdigest()
     assert server.client().content(id_) == data
 

@@ -169,7 +169,7 @@ def test_slow_clients_hold_no_more_than_the_budget(make_server: MakeServer) -> N
         offset = client.offset(upload)
         data = content(CHUNK_BYTES, seed=5000 + number)
         assert client.patch(upload, offset, data[offset:]).offset == CHUNK_BYTES
-        assert client.content(id_of(upload)) == data
+        assert client.content(server.made(upload)["id"]) == data
     # Beside budget and cache: sockets' and parsers' buffers of 400 connections, and the allocator.
     assert above < budget + cache + 150 * MIB
 

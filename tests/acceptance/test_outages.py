@@ -14,7 +14,7 @@ import pytest
 from bench.processes import ACCESS_KEY, SECRET_KEY, minio
 from mediastore.catalog.migrations import migrate
 from mediastore.local.postgres import LocalPostgres, postgres_processes
-from tests.acceptance.client import Answer, id_of
+from tests.acceptance.client import Answer
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer, servers_on, stored_bytes
 from tests.acceptance.content import MIB, content
 from tests.acceptance.server import Server, gone_is_fine
@@ -87,7 +87,7 @@ class Work:
         assert self.server.until(lambda: client.head(self.upload).status, lambda s: s == 200)
         assert client.offset(self.upload) == self.half
         assert client.patch(self.upload, self.half, DATA[self.half :]).offset == len(DATA)
-        assert client.content(id_of(self.upload)) == DATA
+        assert client.content(self.server.made(self.upload)["id"]) == DATA
         assert client.content(self.object) == DATA
         assert self.server.process is not None
         assert self.server.process.pid == self.pid
@@ -245,7 +245,7 @@ def test_a_full_disk(make_server: MakeServer, folder: Path) -> None:
         assert server.client().content(work.object) == DATA, "reads go on"
         filler.unlink()
         assert server.client().patch(upload, kept, new[kept:]).offset == len(new)
-        assert server.client().content(id_of(upload)) == new
+        assert server.client().content(server.made(upload)["id"]) == new
         work.goes_on()
         server.close()
 

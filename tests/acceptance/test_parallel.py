@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.client import TUS, id_of
+from tests.acceptance.client import TUS
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import MIB
 from tests.acceptance.proxy import BreakingProxy
@@ -70,5 +70,5 @@ def test_a_parts_metadata_stays_with_it(server: Server) -> None:
     assert client.patch(part, 0, b"hello").offset == 5
     headers = {**TUS, "Upload-Concat": f"final;{part}", "Upload-Metadata": "camera eQ=="}
     final = client.request("POST", "/v1/uploads", headers=headers).headers["location"]
-    made = client.get(f"/v1/objects/{id_of(final)}").json()
+    made = server.made(final)
     assert (made["name"], made["metadata"]) == ("", {"camera": "y"})

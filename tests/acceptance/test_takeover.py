@@ -18,7 +18,7 @@ from random import Random
 import asyncpg
 import pytest
 
-from tests.acceptance.client import Answer, Client, id_of, read_to_end
+from tests.acceptance.client import Answer, Client, read_to_end
 from tests.acceptance.conftest import SMALL_CHUNKS, MakeServer
 from tests.acceptance.content import blob_of, content
 from tests.acceptance.server import Server
@@ -180,7 +180,7 @@ def use_phones(make_server: MakeServer, dsn: str, takeovers: int) -> None:
         if phone.failure is not None:
             raise phone.failure
         for upload, (size, seed) in phone.uploads.items():
-            made = phone.random.choice(servers).client().get(f"/v1/objects/{id_of(upload)}").json()
+            made = phone.random.choice(servers).made(upload)
             assert (made["size"], made["blob"]) == (size, blob_of(size, seed))
             whole = phone.random.choice(servers).client().content(made["id"])
             assert whole == content(size, seed)

@@ -19,6 +19,10 @@ class Toxiproxy:
     url: str
     _api: str
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def down(self) -> None:
         """Refuse connections, and break those that are open."""
         self._post("/proxies/service", {"enabled": False})
@@ -27,9 +31,13 @@ class Toxiproxy:
         """Take connections and requests; no byte of an answer comes back."""
         self._toxic("timeout", "downstream", timeout=0)
 
-    def broken(self) -> None:
-        """Reset every connection after its first 200 bytes of answer."""
-        self._toxic("limit_data", "downstream", bytes=200)
+    def broken(self, after_bytes: int = 200) -> None:
+        """Close every connection after its first bytes of answers."""
+        self._toxic("limit_data", "downstream", bytes=after_bytes)
+
+    def reset(self) -> None:
+        """Reset every connection, as a host does that knows nothing of it."""
+        self._toxic("reset_peer", "upstream", timeout=0)
 
     def far(self, latency_ms: int, jitter_ms: int) -> None:
         """Everything takes this long, there and back."""

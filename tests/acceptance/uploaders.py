@@ -11,7 +11,6 @@ from typing import Any
 import asyncpg
 from blake3 import blake3
 
-from tests.acceptance.client import id_of
 from tests.acceptance.conftest import stored_bytes
 from tests.acceptance.content import content
 from tests.acceptance.server import Server
@@ -91,7 +90,7 @@ def finished(uploading: subprocess.Popen[str]) -> str:
 def assert_stored(server: Server, upload: str, file: Path) -> None:
     """What is served is the file, under the name that `b3sum` gives it."""
     data = file.read_bytes()
-    made = server.client().get(f"/v1/objects/{id_of(upload)}").json()
+    made = server.made(upload)
     assert made["blob"] == blake3(data).hexdigest()
     assert (made["name"], made["content_type"]) == (file.name, "image/x-test")
     assert server.client().content(made["id"]) == data

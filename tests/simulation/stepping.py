@@ -134,7 +134,7 @@ class SteppedStore:
         self._store = store
         self._stepper = stepper
 
-    async def put(self, key: str, body: bytes, *, crc32: int) -> None:
+    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
         await self._stepper.call(lambda: self._store.put(key, body, crc32=crc32))
 
     async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
@@ -201,7 +201,13 @@ async def run_until_done(
 
 def step_recounts(monkeypatch: pytest.MonkeyPatch, stepper: Stepper) -> None:
     """Every page that a recount reads is a step."""
-    for reader in ("doomed_pages", "upload_chunk_pages", "unlinking_pieces", "manifest_pieces"):
+    for reader in (
+        "doomed_pages",
+        "upload_chunk_pages",
+        "unlinking_pieces",
+        "manifest_pieces",
+        "tombstone_pieces",
+    ):
         monkeypatch.setattr(recount, reader, _stepped_pages(stepper, getattr(recount, reader)))
 
 

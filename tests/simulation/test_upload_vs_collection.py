@@ -111,14 +111,14 @@ class Simulation:
             await self.uploads.begin(part)
         await self._append(parts[0].id, pieces[0])
         early = self.choice.random() < 0.5
-        planned = await self._admitted(None)
+        planned = draft(None)
         ids = [part.id for part in parts]
         if early:
-            await self.uploads.concatenate(planned, ids, "final;")
+            await self.uploads.concatenate(planned, ids, "final;", client=None)
         await self._append(parts[1].id, pieces[1])
         if self.choice.random() < 0.2:
             await self.uploads.terminate(TENANT, self.choice.choice((*ids, planned.id)))
-        _, standing = await self.uploads.concatenate(planned, ids, "final;")
+        _, standing = await self.uploads.concatenate(planned, ids, "final;", client=None)
         return await self._finished(standing)
 
     async def _fragmented(self, content: bytes) -> Object | None:

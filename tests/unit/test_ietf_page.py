@@ -19,6 +19,7 @@ FILES = {
     **{name: UNIT.format(name) for name in ("fields", "limits", "dialects")},
     **{name: INTEGRATION.format(name) for name in ("digests", "slow", "model")},
     "tus": "tests/integration/uploads/test_tus_protocol.py",
+    "power": "tests/integration/uploads/test_model_power.py",
     "body": "tests/unit/uploads/test_body.py",
     "nginx": "tests/acceptance/test_ietf.py",
 }

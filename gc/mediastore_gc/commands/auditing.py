@@ -24,6 +24,7 @@ from mediastore.collector_errors import AuditFindings, AuditStopped
 from mediastore.errors import BadSettings
 from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
+from mediastore_gc.audit_records import record_orphans, record_scrub, record_verify
 from mediastore_gc.commands.command_line import (
     Config,
     Json,
@@ -41,7 +42,6 @@ from mediastore_gc.inventory import Inventory
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge
 from mediastore_gc.progress import Progress
-from mediastore_gc.reconcile import reconcile
 from mediastore_gc.rendering import as_json as json_of
 from mediastore_gc.room import Room
 from mediastore_gc.scrub import Scrub, ScrubOrder
@@ -97,6 +97,7 @@ def verify_command(
         )
         async with shown(progress, quiet=as_json):
             found = await verify.run(resume)
+        await record_verify(room.catalog, found)
         show(found, lines_of.verified_lines(found, repaired=repair), as_json=as_json)
         if found.resume is not None:
             raise AuditStopped(f"stopped; go on with --resume {found.resume}")
@@ -141,6 +142,7 @@ def orphans_command(
         )
         async with shown(progress, quiet=as_json):
             found = await merge.run(_listed(room, range_, inventory)(start), start)
+        await record_orphans(room.catalog, found, doomed=doom.keys)
         report = {**json_of(found), "doomed": doom.keys, "doomed_bytes": doom.bytes}
         show(report, lines_of.orphans_lines(found, doom.keys, dry_run=not delete), as_json=as_json)
         if found.stopped_behind is not None:
@@ -198,39 +200,13 @@ def scrub_command(
             )
             async with shown(progress, quiet=as_json):
                 found = await scrub.run(order)
+        await record_scrub(room.catalog, found)
         show(found, lines_of.scrubbed_lines(found, dry_run=dry_run), as_json=as_json)
         if found.bad > len(found.healed):
             raise AuditFindings(f"{found.bad - len(found.healed)} chunks are bad")
         if found.resume is not None:
             option = "--since" if since else "--after"
             raise AuditStopped(f"stopped; go on with {option} {found.resume}")
-
-    in_room(settings_of(context, config), work)
-
-
-@auditing.command("reconcile")
-def reconcile_command(
-    context: typer.Context,
-    config: Config = None,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """After a restore of the database: check every chunk row against the store.
-
-    Exit codes: 0 nothing is missing, 40 the report names what is, 41 stopped before the end.
-    """
-
-    async def work(room: Room) -> None:
-        progress = Progress()
-        async with shown(progress, quiet=as_json):
-            found = await reconcile(
-                room.catalog, room.store, apply=apply, stop=room.stop, progress=progress
-            )
-        show(found, lines_of.reconciled_lines(found), as_json=as_json)
-        if found.missing:
-            raise AuditFindings(f"{found.missing} chunks are missing or cut short")
 
     in_room(settings_of(context, config), work)
 

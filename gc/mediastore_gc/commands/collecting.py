@@ -8,6 +8,7 @@ from prometheus_client import start_http_server
 from mediastore.clock import SystemClock
 from mediastore.errors import BadRequest, ChunkStoreUnavailable
 from mediastore_gc import rendering
+from mediastore_gc.collection_metrics import CollectionMetrics
 from mediastore_gc.commands.command_line import (
     Config,
     Json,
@@ -27,7 +28,7 @@ from mediastore_gc.room import Room
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.running import run_repeatedly, run_until_done
 from mediastore_gc.safety import CollectionDelays
-from mediastore_gc.status import CollectionMetrics
+from mediastore_gc.status import gather_status
 
 collecting = group()
 
@@ -129,7 +130,8 @@ def run_command(
 ) -> None:
     """Collect: once, or in rounds until SIGTERM. A dry run unless --delete.
 
-    Limits hold for one run with --once, else for each round.
+    Limits hold for one run with --once, else for each round. With --json the counts of a run, or of
+    each round, are one line.
     """
     if once and watch:
         raise BadRequest("--once and --watch exclude each other")
@@ -157,7 +159,14 @@ def run_command(
         clock = SystemClock()
         if not once:
             await run_repeatedly(
-                collector, delays, clock, interval_seconds=every, stop=room.stop, metrics=metrics
+                collector,
+                delays,
+                clock,
+                interval_seconds=every,
+                stop=room.stop,
+                metrics=metrics,
+                look=lambda: gather_status(room.catalog, room.store, settings.collection),
+                report=lambda counts: show(rendering.as_json(counts), (), as_json=as_json),
             )
             return
         async with shown(progress, quiet=as_json):

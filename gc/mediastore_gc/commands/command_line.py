@@ -78,7 +78,7 @@ def in_room(settings: Settings, work: Callable[[Room], Awaitable[None]]) -> None
 def show(value: Any, lines: Iterable[str], *, as_json: bool) -> None:
     """The same answer for programs or for people."""
     if as_json:
-        print(json.dumps(value))
+        print(json.dumps(value), flush=True)  # rounds of a run are read as they come
         return
     for line in lines:
         print(line)

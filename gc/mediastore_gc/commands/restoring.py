@@ -1,11 +1,11 @@
-"""`undelete`: the verb that brings back what was deleted."""
+"""`undelete` brings back what was deleted, `reconcile` follows a restore of the database."""
 
 from typing import Annotated
 
 import typer
 
-from mediastore.collector_errors import BytesGone
-from mediastore_gc import rendering
+from mediastore.collector_errors import AuditFindings, BytesGone
+from mediastore_gc import audit_rendering, rendering
 from mediastore_gc.commands.command_line import (
     Apply,
     Config,
@@ -18,6 +18,7 @@ from mediastore_gc.commands.command_line import (
 )
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.progress import Progress
+from mediastore_gc.reconcile import reconcile
 from mediastore_gc.room import Room
 from mediastore_gc.undeleting import Undeleter
 
@@ -61,5 +62,35 @@ def undelete_command(
         show(value, lines, as_json=as_json)
         if gone:
             raise BytesGone(f"{len(gone)} of {len(found)} objects cannot come back any more")
+
+    in_room(settings_of(context, config), work)
+
+
+@restoring.command("reconcile")
+def reconcile_command(
+    context: typer.Context,
+    config: Config = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Mark what is missing, begin a new incarnation.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """After a restore of the database: check every chunk row against the store.
+
+    Exit codes: 0 nothing is missing, 40 the report names what is, 41 stopped before the end.
+    """
+
+    async def work(room: Room) -> None:
+        progress = Progress()
+        async with shown(progress, quiet=as_json):
+            found = await reconcile(
+                room.catalog, room.store, apply=apply, stop=room.stop, progress=progress
+            )
+        lines = audit_rendering.reconciled_lines(found)
+        show(rendering.as_json(found), lines, as_json=as_json)
+        if found.bad_records:
+            raise AuditFindings(f"{len(found.bad_records)} records of erasures make no sense")
+        if found.missing:
+            raise AuditFindings(f"{found.missing} chunks are missing or cut short")
 
     in_room(settings_of(context, config), work)

@@ -15,7 +15,7 @@ SELECT k.hash, k.generation, k.size, k.state FROM (
 ) AS k ORDER BY k.hash, k.generation LIMIT $5;
 
 -- name: audit_key_is_stored
-SELECT EXISTS (SELECT 1 FROM chunks WHERE hash = $1 AND generation = $2 AND stored AND damaged_at IS NULL);
+SELECT EXISTS (SELECT 1 FROM chunks WHERE hash = $1 AND generation = $2 AND stored AND (damaged_at IS NULL OR $3));
 
 -- name: audit_orphans_doom
 SELECT keys, bytes FROM orphans_doom_v1($1, $2, $3, $4, $5, $6);

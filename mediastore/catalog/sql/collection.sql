@@ -23,7 +23,7 @@ SELECT blobs, bytes FROM garbage_remove_v2($1, $2);
 SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v1($1);
 
 -- name: doomed_claim
-SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v2($1, $2, $3, $4, $5, $6, $7, $8);
+SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v3($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: doomed_forget
 SELECT doomed_forget_v1($1, $2);
@@ -33,11 +33,12 @@ SELECT doomed_refused_v1($1, $2, $3);
 
 -- name: collection_stages
 -- How much waits where. $1 overrides the tenants' trash policy, $2 revive delay, $3 recovery window with its
--- margin, $4 claim timeout, all in seconds. `next_due` is when the first of a waiting stage moves on.
+-- margin, $4 claim timeout, $5 how long after an erasure was asked for its keys wait for a recount to
+-- share, all in seconds. `next_due` is when the first of a waiting stage moves on.
 WITH clock AS MATERIALIZED (SELECT catalog_clock() AS now),
 held AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM holds) AS any_hold),
 newest AS MATERIALIZED (
-    SELECT r.id, r.snapshot, r.started_at FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
+    SELECT r.id, r.snapshot, r.started_at, r.tombstones_read FROM recounts AS r JOIN gc_state AS s ON s.incarnation = r.incarnation
     WHERE r.finished_at IS NOT NULL ORDER BY r.id DESC LIMIT 1
 ),
 trash AS (
@@ -69,18 +70,29 @@ UNION ALL
 -- Lists of references on their way out; counted in references, their bytes are not known here.
 SELECT 'unlinking', coalesce(sum(length(entries) / 40 - cursor), 0)::bigint, 0, min(since), NULL FROM unlinking
 UNION ALL
+-- Erasures whose rows can be removed, or keys marked, now.
+SELECT 'erasures', count(*), 0, min(asked_at), NULL FROM erasures AS e
+WHERE finished_at IS NULL AND marked_at IS NULL
+  AND (removed_at IS NOT NULL OR (erasure_hold_v1(e.tenant, e.owner, e.object)).id IS NULL)
+UNION ALL
 SELECT d.stage, count(*), sum(d.size)::bigint, min(d.since), min(d.due)
-FROM (SELECT x.size, x.since, x.since + make_interval(secs => $3) AS due, CASE
-          WHEN x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
+FROM (SELECT x.size, x.since,
+             least(x.since + make_interval(secs => $3), e.asked_at + make_interval(secs => $5)) AS due, CASE
+          WHEN x.erased_at IS NULL AND x.since + make_interval(secs => $3) > clock.now THEN 'doomed_waiting'
           WHEN x.claimed_at + make_interval(secs => $4) > clock.now THEN 'doomed_claimed'
           WHEN (SELECT any_hold FROM held) AND EXISTS (SELECT 1 FROM held_keys AS h WHERE h.hash = x.hash)
               THEN 'doomed_held'
           WHEN newest.id IS NULL OR NOT pg_visible_in_snapshot(x.transaction, newest.snapshot)
-              OR x.since > newest.started_at THEN 'doomed_unrecounted'
+              OR x.since > newest.started_at
+              OR x.since + make_interval(secs => $3) > clock.now
+                 AND (x.erased_at > newest.started_at OR NOT newest.tombstones_read)
+              THEN CASE WHEN least(x.since + make_interval(secs => $3), e.asked_at + make_interval(secs => $5))
+                             > clock.now THEN 'doomed_erased' ELSE 'doomed_unrecounted' END
           WHEN x.kept_by_recount = newest.id THEN 'doomed_kept'
           WHEN x.retry_at > clock.now THEN 'doomed_refused'
           ELSE 'doomed_due' END AS stage
-      FROM doomed AS x CROSS JOIN clock LEFT JOIN newest ON true) AS d GROUP BY d.stage
+      FROM doomed AS x CROSS JOIN clock LEFT JOIN newest ON true
+      LEFT JOIN erasures AS e ON e.id = x.erasure AND x.erased_at IS NOT NULL) AS d GROUP BY d.stage
 UNION ALL
 SELECT 'quarantine', count(*), coalesce(sum(c.size), 0)::bigint, min(q.since), NULL
 FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash

@@ -3,7 +3,7 @@ SELECT final, outcome
 FROM concatenation_create_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
 -- name: concatenation_join
-SELECT concatenation_join_v1($1, $2, $3, $4, $5);
+SELECT concatenation_join_v2($1, $2, $3, $4, $5);
 
 -- name: concatenation_get
 -- `length` where every part has said its own.
@@ -11,6 +11,9 @@ SELECT c.header, c.parts[1] AS first_part, c.joined_bytes + (
     SELECT CASE WHEN count(u.length) = cardinality(c.parts) - c.joined THEN coalesce(sum(u.length), 0) END
     FROM unnest(c.parts[c.joined + 1:]) AS p (id) LEFT JOIN uploads AS u ON u.id = p.id)::bigint AS length
 FROM concatenations AS c WHERE c.final = $2 AND c.tenant = $1;
+
+-- name: concatenation_of_list
+SELECT final FROM concatenations WHERE parts[1] = ($2::uuid[])[1] AND parts = $2 AND tenant = $1;
 
 -- name: concatenation_of_part
 SELECT joined_into FROM uploads WHERE id = $1;

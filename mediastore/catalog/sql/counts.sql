@@ -9,7 +9,7 @@ GROUP BY stage, hour HAVING sum(count) <> 0 OR sum(bytes) <> 0 ORDER BY stage, h
 SELECT stage_changes_fold_v1($1);
 
 -- name: stage_counts_rebuild
-SELECT stage_counts_rebuild_v1();
+SELECT stage_counts_rebuild_v2();
 
 -- name: uncounted_stages
 -- Stages that are small when collectors run: looked at, up to $1 rows each.
@@ -20,6 +20,9 @@ FROM (SELECT "offset", expires_at FROM uploads WHERE expires_at <= (SELECT catal
 UNION ALL
 SELECT 'unlinking', count(*), coalesce(sum(rest), 0)::bigint, 0, min(since)
 FROM (SELECT length(entries) / 40 - cursor AS rest, since FROM unlinking ORDER BY id LIMIT $1) AS u
+UNION ALL
+SELECT 'erasures', count(*), count(*), 0, min(asked_at)
+FROM (SELECT asked_at FROM erasures WHERE finished_at IS NULL ORDER BY asked_at LIMIT $1) AS e
 UNION ALL
 SELECT 'quarantine', count(*), count(*), coalesce(sum(size), 0)::bigint, min(since)
 FROM (SELECT c.size, q.since FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash ORDER BY q.id LIMIT $1) AS q

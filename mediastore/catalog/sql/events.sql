@@ -12,13 +12,10 @@ WHERE id = $1 AND attempts = $2;
 UPDATE events SET parked_at = catalog_clock(), last_error = left($3, 500) WHERE id = $1 AND attempts = $2;
 
 -- name: events_backlog
--- Of tenants that have a webhook. Parked ones wait for somebody, not for a delivery.
-SELECT count(*) FILTER (WHERE e.parked_at IS NULL) AS waiting,
-       count(*) FILTER (WHERE e.parked_at IS NOT NULL) AS parked,
-       coalesce(extract(epoch FROM (SELECT catalog_clock())
-                        - min(e.created_at) FILTER (WHERE e.parked_at IS NULL)), 0)::double precision
-           AS oldest_waiting_seconds
-FROM events AS e JOIN tenants AS t ON t.id = e.tenant WHERE t.policy ? 'webhook_url';
+-- Parked ones wait for somebody, not for a delivery.
+SELECT waiting, parked,
+       coalesce(extract(epoch FROM catalog_clock() - oldest_waiting_at), 0)::double precision AS oldest_waiting_seconds
+FROM events_backlog_v1($1);
 
 -- name: events_list
 SELECT key, tenant, kind, created_at, attempts, retry_at, parked_at, last_error FROM events

@@ -35,7 +35,7 @@ SELECT staged_stored_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 SELECT staged_commit_last_v1($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: staged_release
-SELECT staged_release_v1($1, $2, $3);
+SELECT staged_release_v2($1, $2, $3);
 
 -- name: upload_commit_and_finish
 SELECT * FROM upload_commit_and_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);

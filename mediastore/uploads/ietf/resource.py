@@ -51,7 +51,9 @@ async def append(request: web.Request, asked: Asked) -> web.Response:
     limits = await limits_for(request, tenant.id)
     limits.check_content(asked.content_length, completes=completes, creates=False)
     try:
-        standing = await request.app[UPLOADS].take(tenant.id, _id(request), expected_offset=offset)
+        standing = await request.app[UPLOADS].take(
+            tenant.id, _id(request), expected_offset=offset, writes=request.can_read_body
+        )
     except OffsetMismatch as error:
         raise MismatchingUploadOffset.between(
             expected=error.members["offset"], provided=offset

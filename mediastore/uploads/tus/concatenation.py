@@ -73,9 +73,9 @@ async def create_final(request: web.Request, header: str, parts: Sequence[UUID])
     said = says.draft(
         tenant.id, "tus", length=None, digests=[repr_digest(request)], tus_metadata=metadata
     )
-    uploads = request.app[UPLOADS]
-    draft = await uploads.admit(said, client=client_address(request))
-    final, standing = await uploads.concatenate(draft, parts, header)
+    final, standing = await request.app[UPLOADS].concatenate(
+        said, parts, header, client=client_address(request)
+    )
     headers = {"Location": location(request, final), **offset_headers(standing)}
     return web.Response(status=201, headers=without_offset(standing, headers))
 

@@ -39,7 +39,10 @@ async def patch(request: web.Request) -> web.Response:
     checksum = upload_checksum(request)
     try:
         standing = await request.app[UPLOADS].take(
-            tenant.id, upload_id(request), expected_offset=offset
+            tenant.id,
+            upload_id(request),
+            expected_offset=offset,
+            writes=request.can_read_body,
         )
     except OffsetMismatch:
         await refuse_final(request, tenant.id)

@@ -12,6 +12,7 @@ from mediastore.catalog.collection import sweep
 from mediastore.catalog.events import (
     claim_events,
     event_delivered,
+    events_backlog,
     list_events,
     park_event,
     put_event_off,
@@ -339,3 +340,37 @@ async def test_an_unreachable_catalog_is_waited_out(
     await record(catalog)
     await none_waits(sql)
     assert receiver.messages[0].signed_with(secret)
+
+
+@pytest.mark.usefixtures("secret")
+async def test_what_waits_is_measured_without_reading_the_outbox(
+    catalog: Catalog, sql: asyncpg.Connection
+) -> None:
+    """A receiver that is down for days must not make the measuring slow, nor others' events."""
+    await record(catalog, 600)
+    await sql.execute(
+        "UPDATE events SET parked_at = now() WHERE id % 2 = 0;"
+        "UPDATE events SET created_at = now() - interval '100 s'"
+        " WHERE id = (SELECT max(id) FROM events WHERE parked_at IS NULL);"
+        "INSERT INTO tenants (id) VALUES ('silent');"
+        "INSERT INTO events (tenant, kind, payload, created_at)"
+        " SELECT 'silent', 'test', '{}', now() - interval '1 day' FROM generate_series(1, 600)"
+    )
+    await sql.execute("VACUUM events")  # entries of rows that are gone are read once, then no more
+    most = 20
+    before = await entries_read(sql)
+    await sql.fetch("SELECT * FROM events_backlog_v1($1)", most)
+    assert await entries_read(sql) - before <= 2 * most + 1
+    backlog = await events_backlog(catalog, counted_max=most)
+    assert (backlog.waiting, backlog.parked) == (most, most)
+    assert 100 <= backlog.oldest_waiting_seconds < 86_400
+
+
+async def entries_read(sql: asyncpg.Connection) -> int:
+    """Rows and index entries of the outbox that statements have read so far."""
+    await sql.fetch("SELECT pg_stat_force_next_flush()")
+    read: int = await sql.fetchval(
+        "SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes AS i"
+        " WHERE i.relid = t.relid)::bigint FROM pg_stat_user_tables AS t WHERE relname = 'events'"
+    )
+    return read

@@ -1,7 +1,8 @@
-"""A world with a moved clock, and collectors with the safe delays."""
+"""A world with a moved clock, collectors with the safe delays, settings for the command."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -49,3 +50,13 @@ def collector(world: World) -> MakeCollector:
         )
 
     return make
+
+
+@pytest.fixture
+def config(dsn: str, tmp_path: Path) -> Path:
+    file = tmp_path / "mediastore.toml"
+    file.write_text(
+        f'[catalog]\ndsn = "{dsn}"\n'
+        f'[chunk_store]\ndriver = "directory"\ndirectory = "{tmp_path / "chunks"}"\n'
+    )
+    return file

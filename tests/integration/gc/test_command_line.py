@@ -28,16 +28,6 @@ TRY_OUT = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def config(dsn: str, tmp_path: Path) -> Path:
-    file = tmp_path / "mediastore.toml"
-    file.write_text(
-        f'[catalog]\ndsn = "{dsn}"\n'
-        f'[chunk_store]\ndriver = "directory"\ndirectory = "{tmp_path / "chunks"}"\n'
-    )
-    return file
-
-
 def command(config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "mediastore_gc", "--config", str(config), *arguments],
@@ -230,6 +220,22 @@ async def test_sigterm_ends_a_repeating_run(
     assert errors == b""
 
 
+async def test_each_round_of_a_repeating_run_is_a_line_of_json(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--json", "--every", "1", *TRY_OUT),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert running.stdout is not None
+    async with asyncio.timeout(60):
+        rounds = [json.loads(await running.stdout.readline()) for _ in range(2)]
+        running.terminate()
+        await running.communicate()
+    assert [counts["deleted_keys"] for counts in rounds] == [2, 0]
+
+
 async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
     settings = load_settings(config)
     clock = SystemClock()
@@ -244,6 +250,9 @@ async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), done
     assert answer(config, "verify")["chunks"] == 2
     assert answer(config, "scrub")["bytes"] == 8000
+    ended = answer(config, "status")["last_audits"]
+    assert [audit["audit"] for audit in ended] == ["orphans", "scrub", "verify"]
+    assert "last scrub:" in command(config, "status").stdout
     chunk = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
     hash_, body = chunk.name.partition(".")[0], chunk.read_bytes()
     chunk.write_bytes(b"x" + body[1:])
@@ -262,7 +271,7 @@ async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
     assert json.loads(missing.stdout)["findings"]["met"] == {"key_missing": 1}
     reconciled = command(config, "reconcile", "--json")
     assert reconciled.returncode == 40
-    assert json.loads(reconciled.stdout)["missing"] == 1
+    assert json.loads(reconciled.stdout)["missing"] == 2, "the marked one too"
 
 
 @pytest.mark.parametrize(

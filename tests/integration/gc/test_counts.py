@@ -156,3 +156,30 @@ async def test_status_reads_no_table_that_grows_with_what_is_stored(world: World
         plan = "\n".join(line[0] for line in lines)
         for table in grows:
             assert f"Seq Scan on {table}" not in plan, query
+
+
+async def test_status_names_the_share_limit_when_a_run_would_stop_there(
+    world: World, collector: MakeCollector
+) -> None:
+    narrow = CollectionSettings(delete_share_floor_bytes=0, delete_share_max=0.5)
+    await world.put([noise("kept")])
+    await doom(world, collector, [noise("a")])
+    await world.clock.advance(WINDOW + HOUR)
+    assert await brakes_of(world, narrow) == {}
+    assert (await collector(delete_share_floor_bytes=0, delete_share_max=0.5).plan()).allowed_bytes
+
+    strict = CollectionSettings(delete_share_floor_bytes=0, delete_share_max=0.1)
+    assert "a run stops" in (await brakes_of(world, strict))["delete_share"]
+    with pytest.raises(CollectorRefused):
+        await run(collector(delete_share_floor_bytes=0, delete_share_max=0.1))
+    await run(collector())
+
+    second = await world.put([noise("kept"), noise("x")])
+    await world.trash(second)
+    await world.clock.advance(DAY + HOUR)
+    assert "a run may stop" in (await brakes_of(world, narrow))["delete_share"]
+
+
+async def brakes_of(world: World, settings: CollectionSettings) -> dict[str, str]:
+    status = await gather_status(world.catalog, world.store, settings)
+    return {brake.code: brake.why for brake in status.brakes}

@@ -371,6 +371,21 @@ async def test_reconcile_names_whom_it_hurts(world: World) -> None:
     assert found.orphans == 0
 
 
+async def test_reconcile_names_what_was_marked_before(world: World) -> None:
+    """By a read while the service ran already, or by a reconcile that crashed behind its marks."""
+    hurt = await world.put([noise("lost"), noise("there")])
+    await world.put([noise("damaged")])
+    lost = blake3(noise("lost")).digest()
+    await world.store.delete_many([key for key in await world.keys() if lost.hex() in key])
+    await world.sql.execute("UPDATE chunks SET damaged_at = now() WHERE hash = $1", lost)
+    damaged = blake3(noise("damaged")).digest()
+    await world.sql.execute("UPDATE chunks SET damaged_at = now() WHERE hash = $1", damaged)
+    for _ in range(2):
+        found = await settled(world, apply=True)
+        assert (found.checked, found.missing) == (3, 1)
+        assert [item.id for item in found.hurt.objects] == [hurt.id]
+
+
 async def test_a_worker_that_has_claimed_is_fenced_before_anything_is_checked(
     world: World, collector: MakeCollector, due: list[str]
 ) -> None:

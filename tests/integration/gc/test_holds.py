@@ -5,10 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from mediastore_gc.plan import DUE_STAGES
+from mediastore_gc.status import gather_status
 
 from mediastore.catalog.holds import AddedHold, add_hold, list_holds, remove_hold
 from mediastore.catalog.objects import Object, change_object
 from mediastore.errors import NotFound
+from mediastore.settings import CollectionSettings
 from tests.collection_world import DAY, TENANT, World, noise
 from tests.faults import Fault, FaultyStore
 from tests.integration.gc.conftest import MakeCollector
@@ -62,6 +65,14 @@ async def test_what_is_held_stays_where_it_is_until_it_is_let_go(
     assert len(await world.keys()) == (3 if kind == "tenant" else 2)
     plan = await collector().plan()
     assert plan.is_empty, "what is held is not due"
+    status = await gather_status(world.catalog, world.store, CollectionSettings())
+    due = [name for name, amount in status.stages.items() if name in DUE_STAGES and amount.count]
+    assert (due, dict(status.overdue)) == ([], {}), "nor does status say so"
+    assert sum(back.bytes for back in status.coming_back) == 0
+    for name, amount in status.stages.items():
+        if name.endswith("_held"):
+            exact = plan.stages[name]
+            assert (amount.count, amount.bytes) == (exact.count, exact.bytes), name
     await assert_references_exact(world.sql)
 
     await remove_hold(world.catalog, added.hold)

@@ -5,17 +5,23 @@ import csv
 import gzip
 import hashlib
 import json
+import sys
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
 from blake3 import blake3
+from mediastore_gc import inventory_files
 from mediastore_gc.dooming import OrphanDoom
 from mediastore_gc.inventory import Inventory
 from mediastore_gc.listing import live_pages
 from mediastore_gc.orphans import KeyMerge, KeysFound, Orphans
 from mediastore_gc.progress import Progress
+from pyarrow import parquet
 
 from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import chunk_key, new_generation, parse_chunk_key
@@ -277,6 +283,28 @@ def inventory(
     return manifest
 
 
+PARQUET_SCHEMA = (
+    "message s3.inventory { required binary bucket (STRING); required binary key (STRING); "
+    "optional boolean is_latest; optional boolean is_delete_marker; optional int64 size; }"
+)
+
+
+def parquet_inventory(folder: Path, columns: dict[str, list[Any]], *, files: int = 3) -> Path:
+    """As `inventory`, in Parquet: keys are not written as in URLs."""
+    (folder / "data").mkdir()
+    listed = []
+    for number in range(files):
+        path = folder / "data" / f"part{number}.parquet"
+        part = {name: values[number::files] for name, values in columns.items()}
+        parquet.write_table(pyarrow.table(part), path, row_group_size=7)
+        digest = hashlib.md5(path.read_bytes()).hexdigest()
+        listed.append({"key": f"inv/data/{path.name}", "size": 1, "MD5checksum": digest})
+    manifest = folder / "manifest.json"
+    document = {"fileFormat": "Parquet", "fileSchema": PARQUET_SCHEMA, "files": listed}
+    manifest.write_text(json.dumps(document))
+    return manifest
+
+
 async def rows_of(world: World, prefix: str = "") -> list[list[str]]:
     rows = [
         ["bucket", (prefix + entry.key).replace("/", "%2F"), str(entry.size)]
@@ -339,4 +367,56 @@ async def test_an_inventory_that_is_not_whole_is_refused(world: World, tmp_path:
         Inventory(manifest, prefix="")
     manifest.write_text("[]")
     with pytest.raises(CollectorRefused, match="no inventory"):
+        Inventory(manifest, prefix="")
+
+
+async def test_an_inventory_in_parquet(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory_files, "BATCH_ROWS", 3)
+    await world.put([noise(n) for n in range(40)])
+    extra = sorted([await orphan(world, noise(("orphan", n))) for n in range(4)])
+    sizes = {e.key: e.size async for page in world.store.list(prefix="chunks/") for e in page}
+    old, marked = chunk_key(b"\x01" * 32, 1), chunk_key(b"\x01" * 32, 2)
+    keys = [f"a+b%/{key}" for key in [*reversed(sizes), old, marked]] + ["a+b%/other"]
+    columns: dict[str, list[Any]] = {
+        "bucket": ["b"] * len(keys),
+        "key": keys,
+        "is_latest": [True] * len(sizes) + [False, True, True],
+        "is_delete_marker": [False] * len(sizes) + [False, True, False],
+        "size": [*reversed(sizes.values()), 9, None, 3],
+        "last_modified_date": [datetime(2030, 1, 1, tzinfo=UTC)] * len(keys),
+    }
+    read = Inventory(parquet_inventory(tmp_path, columns), prefix="a+b%/")
+    start = CopyName.before(EVERYTHING)
+    found = await merge(world, listed=read.pages(EVERYTHING, start))
+    assert (found.keys, found.first_orphans, found.missing) == (44, extra, 0)
+
+
+async def test_parquet_of_current_versions_alone_has_fewer_columns(
+    world: World, tmp_path: Path
+) -> None:
+    key = chunk_key(b"\x01" * 32, 1)
+    columns: dict[str, list[Any]] = {"key": [key.encode(), b"x"], "size": [9, 1]}
+    read = Inventory(parquet_inventory(tmp_path, columns, files=1), prefix="")
+    pages = [page async for page in read.pages(EVERYTHING, CopyName.before(EVERYTHING))]
+    assert pages == [[Entry(key, 9)]]
+
+
+async def test_parquet_that_cannot_be_read_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = parquet_inventory(tmp_path, {"key": ["a"], "etag": ["b"]}, files=1)
+    read = Inventory(manifest, prefix="")
+    with pytest.raises(CollectorRefused, match="lacks the columns"):
+        await anext(read.pages(EVERYTHING, CopyName.before(EVERYTHING)))
+    part = tmp_path / "data" / "part0.parquet"
+    part.write_bytes(b"PAR1nonsensePAR1")
+    document = json.loads(manifest.read_text())
+    document["files"][0]["MD5checksum"] = hashlib.md5(part.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(CollectorRefused, match="cannot be read"):
+        await anext(Inventory(manifest, prefix="").pages(EVERYTHING, CopyName.before(EVERYTHING)))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(CollectorRefused, match=r"mediastore\[parquet\]"):
         Inventory(manifest, prefix="")

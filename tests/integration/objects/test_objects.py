@@ -50,6 +50,8 @@ async def test_an_object_whose_upload_is_finishing(
     )
     status, problem = await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.acme)
     assert (status, problem["code"]) == (409, "upload_finishing")
+    status, problem = await call(service, "DELETE", f"/v1/objects/{UNKNOWN}", keys.acme)
+    assert (status, problem["code"]) == (409, "upload_finishing"), "it will be there"
     assert (await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.other))[0] == 404
     await connection.execute("UPDATE uploads SET state = 'open'")
     assert (await call(service, "GET", f"/v1/objects/{UNKNOWN}", keys.acme))[0] == 404
@@ -69,6 +71,38 @@ async def test_an_upload_that_becomes_an_object_while_it_is_looked_for(
 
     monkeypatch.setattr(routes, "get_object", not_yet)
     assert await call(service, "GET", f"/v1/objects/{made['id']}", keys.acme) == (200, made)
+
+
+@pytest.mark.parametrize("verb", ["change", "trash", "restore"])
+async def test_an_object_that_changes_between_two_looks(
+    keys: Keys, service: Service, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Made, restored or deleted in the moment after a request found none to work on: it works on
+    that, and says nothing that was never so.
+    """
+    made = await upload(service, keys.acme, b"hello")
+    url = f"/v1/objects/{made['id']}"
+    if verb == "restore":
+        assert (await call(service, "DELETE", url, keys.acme))[0] == 200
+    work, tried = getattr(routes, f"{verb}_object"), 0
+
+    async def too_early(*arguments: Any, **named: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        return None if tried == 1 else await work(*arguments, **named)
+
+    monkeypatch.setattr(routes, f"{verb}_object", too_early)
+    match verb:
+        case "change":
+            status, found = await call(service, "PATCH", url, keys.acme, json={"name": "new"})
+            assert (status, found["name"]) == (200, "new")
+        case "trash":
+            status, found = await call(service, "DELETE", url, keys.acme)
+            assert (status, found["deleted_at"] is None) == (200, False)
+        case _:
+            status, found = await call(service, "POST", f"{url}/restore", keys.acme)
+            assert (status, found["deleted_at"]) == (200, None)
+    assert (await call(service, "GET", url, keys.acme))[1] == found
 
 
 async def test_a_listing_is_newest_first_in_pages_without_gaps(

@@ -148,7 +148,7 @@ class IetfModel(Model):
         return Expected(200, headers)
 
     def _cancel(self, said: Said, upload: ModelUpload | None) -> Expected:
-        if upload is None or upload.gone:
+        if upload is None or upload.gone or upload.expired:
             return said.refused(404, "not_found")
         if upload.finished:
             return said.refused(409, "conflict")

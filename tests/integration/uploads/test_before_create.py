@@ -290,3 +290,32 @@ async def test_a_repeated_idempotency_key_is_answered_without_asking(
     receiver.says(200, {"allow": False})
     assert (await raw(service, **{"Idempotency-Key": "k"}))[0] == 200
     assert len(receiver.messages) == 1
+
+
+async def test_the_same_final_given_again_is_answered_without_asking(
+    start: Starter, receiver: Receiver, sql: asyncpg.Connection
+) -> None:
+    """Nothing is created: neither the app nor a limit has a say in it, finished or not."""
+    service = await start(uploads={"open_max_per_tenant": 3})
+    await hooked(service, receiver)
+    headers = {**service.tus, "Upload-Length": "5", "Upload-Concat": "partial"}
+    parts = []
+    for _ in range(2):
+        answer = await service.client.post("/v1/uploads", headers=headers)
+        parts.append(answer.headers["Location"])
+    final = {**service.tus, "Upload-Concat": f"final;{' '.join(parts)}"}
+    first = await service.client.post("/v1/uploads", headers=final)
+    assert first.status == 201
+    assert len(receiver.messages) == 3
+    receiver.says(200, {"allow": False})
+    await service.uploads.open.count()
+    for body in (None, b"hello"):
+        if body is not None:
+            for part in parts:
+                assert await patch(service, part, 0, body) == (204, "5")
+        again = await service.client.post("/v1/uploads", headers=final)
+        assert (again.status, again.headers["Location"]) == (201, first.headers["Location"])
+    assert len(receiver.messages) == 3
+    assert await sql.fetchval("SELECT count(*) FROM objects") == 1
+    other = {**service.tus, "Upload-Concat": f"final;{parts[0]}"}
+    assert (await service.client.post("/v1/uploads", headers=other)).status == 403

@@ -192,6 +192,17 @@ async def test_a_final_takes_no_bytes_at_any_time(service: Service) -> None:
     assert await final(service, await part(service, b"hello"), **length) == (400, "bad_length")
 
 
+async def test_a_part_may_be_named_by_any_host_of_ours(service: Service) -> None:
+    """Behind proxies there are several; whose the part is, its id and the key's tenant say."""
+    parts = [await part(service, b"hello"), await part(service, b" world")]
+    named = [f"https://media.example.com/base{parts[0]}", f"http://10.0.0.1:8080{parts[1]}"]
+    status, url = await final(service, *named)
+    assert status == 201
+    assert await stored(service, url) == b"hello world"
+    assert (await head(service, url))["Upload-Concat"] == f"final;{' '.join(named)}"
+    assert await final(service, *parts) == (201, url)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_the_same_list_again_is_the_same_final(
     service: Service, sql: asyncpg.Connection, whole: bool
@@ -443,6 +454,37 @@ async def test_digests_of_the_whole_are_checked(service: Service, sql: asyncpg.C
         assert status == expected
     await expire_all(service, sql)
     await assert_nothing_left(sql)
+
+
+@pytest.mark.parametrize("asked", ["creation", "head"])
+async def test_who_makes_a_final_whole_learns_why_it_was_refused_however_soon(
+    service: Service, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """The job may end before its request looks at the row again, which is gone then."""
+    start_job = service.uploads.parts.joiner._start
+
+    async def ended_at_once(tenant: str, final_id: UUID) -> object:
+        started = await start_job(tenant, final_id)
+        await until(lambda: not service.uploads.parts.finisher._jobs)
+        return started
+
+    monkeypatch.setattr(service.uploads.parts.joiner, "_start", ended_at_once)
+    digest = b64encode(sha256(b"other").digest()).decode()
+    said = {"Repr-Digest": f"sha-256=:{digest}:"}
+    if asked == "creation":
+        assert await final(service, await part(service, b"hello"), **said) == (400, "bad_digest")
+        return
+    late = await part(service, b"hello", sent=1)
+    status, url = await final(service, late, **said)
+    assert status == 201
+
+    async def nobody(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(service.uploads.parts.joiner, "part_came", nobody)
+    assert await patch(service, late, 1, b"ello") == (204, "5")
+    assert (await head(service, url))["status"] == "400"
+    assert (await head(service, url))["status"] == "404"
 
 
 async def test_the_type_of_the_whole_is_checked_not_that_of_parts(

@@ -173,3 +173,37 @@ async def pieces(size: int) -> Any:
     """A body of unknown length, so that it is refused only when it has come too far."""
     for start in range(0, size, 10_000):
         yield content(10_000, start)
+
+
+@pytest.mark.parametrize("expiry", ["sliding", "fixed"])
+async def test_who_asks_for_a_final_that_waits_pushes_nothing(
+    service: Service, sql: asyncpg.Connection, expiry: str
+) -> None:
+    """It lives as long as the part that was worked on last; asking is no work."""
+    await set_policy(service, upload_expires_seconds=HOUR, upload_expiry=expiry)
+    pieces_of_it = [content(20_000, seed) for seed in (1, 2)]
+    parts = [await create(service, 20_000, **{"Upload-Concat": "partial"}) for _ in pieces_of_it]
+    concat = {**service.tus, "Upload-Concat": f"final;{' '.join(parts)}"}
+    answer = await service.client.post("/v1/uploads", headers=concat)
+    final = answer.headers["Location"]
+    await age(sql, 1000)
+
+    async def moments() -> list[datetime]:
+        rows = await sql.fetch("SELECT expires_at FROM uploads ORDER BY id")
+        return [row["expires_at"] for row in rows]
+
+    before = await moments()
+    for _ in range(2):
+        assert (await service.client.head(final, headers=service.tus)).status == 200
+    assert await moments() == before
+
+    assert await patch(service, parts[1], 0, pieces_of_it[1]) == (204, "20000")
+    assert (await service.client.head(final, headers=service.tus)).status == 200
+    first, second, whole = await moments()
+    assert (first, whole) == (before[0], second if expiry == "sliding" else before[2])
+    assert about(second, HOUR if expiry == "sliding" else HOUR - 1000)
+
+    await age(sql, 1000)
+    assert await patch(service, parts[0], 0, pieces_of_it[0]) == (204, "20000")
+    assert (await service.client.head(final, headers=service.tus)).status == 200
+    assert await sql.fetchval("SELECT count(*) FROM objects") == 1

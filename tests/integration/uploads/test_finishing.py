@@ -16,6 +16,12 @@ from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
 
+NEVER_SECONDS = 3600  # a test's own timeout ends it long before
+
+
+def id_of(url: str) -> UUID:
+    return UUID(url.rpartition("/")[2])
+
 
 async def half_elsewhere(
     start: Starter, data: bytes, *, wait_seconds: float
@@ -32,16 +38,19 @@ async def half_elsewhere(
     return second, url
 
 
-async def test_an_answer_before_the_hash_is_known_acknowledges_every_byte(start: Starter) -> None:
+async def test_an_answer_before_the_hash_is_known_acknowledges_every_byte(
+    start: Starter, sql: asyncpg.Connection
+) -> None:
     data = content(40_000)
     service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     reading = Fault(gate=asyncio.Event())
     service.store.always("get", reading)
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
     assert await offset_of(service, url) == 40_000
+    assert await sql.fetchval("SELECT writer FROM uploads") is None
     assert reading.gate is not None
     reading.gate.set()
-    job = service.uploads.parts.finisher._jobs[UUID(url.rpartition("/")[2])]
+    job = service.uploads.parts.finisher._jobs[id_of(url)]
     await job
     assert await stored(service, url) == data
 
@@ -140,6 +149,54 @@ async def test_a_job_that_has_ended_shows_no_life_any_more(
     assert showing == 0
 
 
+OVERTAKE = "UPDATE uploads SET epoch = epoch + 1, touched_at = now() - interval '1h'"
+
+
+async def test_a_job_that_was_overtaken_stops_at_once(
+    start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not read to its end to learn so; who waits for it learns that all bytes are there."""
+    monkeypatch.setattr(finishing, "TOUCH_SECONDS", 0.01)
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=NEVER_SECONDS)
+    reading = Fault(gate=asyncio.Event())
+    service.store.always("get", reading)
+    sending = asyncio.create_task(patch(service, url, 20_000, data[20_000:]))
+    await reading.reached.wait()
+    await sql.execute(OVERTAKE)
+    assert await sending == (204, "40000")  # the gate is shut
+    assert not service.uploads.parts.finisher._jobs
+    assert service.memory.in_use_bytes == 0
+    assert service.store.count("get") == 1
+    service.store.heal()
+    assert await offset_of(service, url) == 40_000
+    assert await stored(service, url) == data
+
+
+async def test_who_waits_for_a_job_that_was_overtaken_gets_what_the_other_one_made(
+    start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)  # it learns so at its end
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=0.01)
+    reading = Fault(gate=asyncio.Event())
+    service.store.always("get", reading)
+    assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await sql.execute(OVERTAKE)
+    other = await start(service.kept)
+    assert await other.uploads.parts.finisher.resume(id_of(url)) is not None
+    settings = service.settings.uploads.model_copy(update={"finishing_wait_seconds": NEVER_SECONDS})
+    patient = service.settings.model_copy(update={"uploads": settings})
+    monkeypatch.setattr(service.uploads.parts.finisher, "_settings", patient)
+    job = service.uploads.parts.finisher._jobs[id_of(url)]
+    waiting = asyncio.create_task(service.uploads.parts.finisher.wait(job))
+    assert reading.gate is not None
+    reading.gate.set()
+    assert await waiting is None, "it is the other one's"
+    standing = await service.uploads.take("acme", id_of(url))
+    assert standing.object is not None
+
+
 async def test_content_that_a_job_refuses_is_dropped_and_counted(
     start: Starter, sql: asyncpg.Connection
 ) -> None:
@@ -208,7 +265,7 @@ async def test_only_an_upload_s_writer_drops_it(start: Starter, sql: asyncpg.Con
     """Who was overtaken and then finds its own body wrong has no say any more."""
     service = await start()
     url = await create(service, 20_000)
-    id_ = UUID(url.rpartition("/")[2])
+    id_ = id_of(url)
     overtaken = (await service.uploads.take("acme", id_)).upload
     assert overtaken is not None
     assert await patch(service, url, 0, content(10_000)) == (204, "10000")

@@ -16,6 +16,7 @@ from aiohttp.base_protocol import BaseProtocol
 from mediastore.content.chunker import Chunker
 from mediastore.content.hashing import name_chunk
 from mediastore.errors import ChunkStoreUnavailable, UploadTaken
+from mediastore.uploads.pipeline import Pipeline
 from mediastore.uploads.standing import Standing
 from tests.faults import Fault
 from tests.integration.uploads.conftest import SMALL_CHUNKS, Service, Starter, until
@@ -62,7 +63,7 @@ def shut(service: Service, position: int, failure: Exception | None = None) -> a
 async def append(service: Service, url: str, offset: int, data: bytes) -> Standing:
     """A PATCH whose pieces are cut into the same batches each time."""
     id_ = UUID(url.rpartition("/")[2])
-    standing = await service.uploads.take("acme", id_, expected_offset=offset)
+    standing = await service.uploads.take("acme", id_, expected_offset=offset, writes=True)
     assert standing.upload is not None
     stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), 1 << 30)
     for start in range(0, len(data), PIECE):
@@ -253,6 +254,32 @@ async def test_a_process_that_dies_with_two_under_way(
     await assert_it_goes_on(second, sql, url)
 
 
+async def test_a_request_that_is_cancelled_twice_gives_its_memory_back(
+    two: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time while it ends what is under way."""
+    url = await create(two, len(DATA))
+    shut(two, FIRST)
+    running = await both_under_way(two, url)
+    abandon, ending, begun = Pipeline.abandon, asyncio.Event(), 0
+
+    async def slow(pipeline: Pipeline) -> None:
+        nonlocal begun
+        begun += 1
+        await abandon(pipeline)
+        if begun > 1:
+            ending.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Pipeline, "abandon", slow)
+    running.cancel()
+    await ending.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert two.memory.in_use_bytes == 0
+
+
 async def test_content_that_a_process_has_seen_from_the_start_is_not_read_back(
     two: Service,
 ) -> None:
@@ -276,3 +303,26 @@ async def test_the_hash_of_what_failed_is_given_up(two: Service, sql: asyncpg.Co
     assert await patch(two, url, 0, other) == (204, str(len(DATA)))
     assert await stored(two, url) == other
     await assert_references_exact(sql)
+
+
+async def test_a_body_that_ends_with_its_batches_leaves_no_writer(
+    two: Service, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left for another batch: the last one under way says that it was the last."""
+    zeros = bytes(2 * BATCH)  # cut at the longest chunk each time
+    url = await create(two, len(DATA))
+    gate, ended, settle = asyncio.Event(), asyncio.Event(), Pipeline.settle
+
+    async def at_the_end(pipeline: Pipeline) -> None:
+        ended.set()
+        await settle(pipeline)
+
+    monkeypatch.setattr(Pipeline, "settle", at_the_end)
+    two.store.script("put", Fault(gate=gate))
+    running = asyncio.create_task(append(two, url, 0, zeros))
+    await ended.wait()
+    await until(lambda: two.store.count("put") > 0)
+    assert await sql.fetchval("SELECT writer FROM uploads") is not None
+    gate.set()
+    assert (await running).offset == len(zeros)
+    assert await sql.fetchval("SELECT writer FROM uploads") is None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -444,3 +445,28 @@ async def test_memory_is_given_back_whatever_happens(start: Starter) -> None:
     assert await patch(service, url, 320, data[320:]) == (204, "10000")
     assert service.memory.in_use_bytes == 0
     assert await stored(service, url) == data
+
+
+@pytest.mark.parametrize("gone", ["before", "after"])
+async def test_what_another_request_ended_while_its_pieces_were_put_together(
+    start: Starter, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """It was taken over, and may be an object by now: that is no 404."""
+    service = await start(uploads=FEW)
+    url = await create(service, 10_000)
+    await in_pieces(service, url, content(10_000), [10] * 31)
+    upload = (await service.uploads.take("acme", id_of(url))).upload
+    assert upload is not None
+    rechunker = service.uploads.parts.rechunker
+    run = rechunker._run
+
+    async def ended_elsewhere(*arguments: Any) -> None:
+        if gone == "after":
+            await run(*arguments)
+        assert (await service.client.delete(url, headers=service.tus)).status == 204
+        if gone == "before":
+            await run(*arguments)
+
+    monkeypatch.setattr(rechunker, "_run", ended_elsewhere)
+    with pytest.raises(UploadTaken):
+        await rechunker.make_room(upload)

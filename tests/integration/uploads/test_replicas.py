@@ -223,8 +223,8 @@ async def test_a_request_that_was_overtaken_before_it_read_its_body_reads_nothin
     taken, gate = asyncio.Event(), asyncio.Event()
     take = first.uploads.replicas.take
 
-    async def slow(*arguments: Any) -> object:
-        result = await take(*arguments)
+    async def slow(*arguments: Any, **named: Any) -> object:
+        result = await take(*arguments, **named)
         taken.set()
         await gate.wait()
         return result
@@ -252,8 +252,8 @@ async def test_two_takes_of_one_replica_whose_answers_overtake_each_other(
     taken, gate = asyncio.Event(), asyncio.Event()
     take = service.uploads.replicas.take
 
-    async def slow(*arguments: Any) -> object:
-        result = await take(*arguments)
+    async def slow(*arguments: Any, **named: Any) -> object:
+        result = await take(*arguments, **named)
         taken.set()
         await gate.wait()
         return result
@@ -355,6 +355,37 @@ async def test_a_checked_body_of_several_batches_is_no_writer_afterwards(
     assert (answer.status, answer.headers["Upload-Offset"]) == (204, "90000")
     assert await sql.fetchval("SELECT writer FROM uploads") is None
     await finish(second, url, 90_000, sql)
+
+
+async def test_a_checked_body_that_is_not_what_it_was_said_to_be_leaves_no_writer(
+    replicas: Callable[..., Any], sql: asyncpg.Connection
+) -> None:
+    first, second = await replicas(batch_max_bytes=64 * 1024)
+    url = await create(first, SIZE)
+    checksum = b64encode(hashlib.sha256(b"other").digest()).decode()
+    answer = await first.client.patch(
+        url,
+        data=BytesIO(DATA[:90_000]),
+        headers={
+            **first.tus,
+            **PATCH_TYPE,
+            "Upload-Offset": "0",
+            "Upload-Checksum": f"sha256 {checksum}",
+        },
+    )
+    assert answer.status == 460
+    assert await sql.fetchval("SELECT writer FROM uploads") is None
+    await finish(second, url, 0, sql)
+
+
+async def test_a_request_without_a_body_is_no_writer(
+    replicas: Callable[..., Any], sql: asyncpg.Connection
+) -> None:
+    first, second = await replicas()
+    url = await create(first, SIZE)
+    assert await patch(first, url, 0, b"") == (204, "0")
+    assert await sql.fetchval("SELECT writer FROM uploads") is None
+    await finish(second, url, 0, sql)
 
 
 async def test_a_termination_ends_the_other_replicas_request(

@@ -94,15 +94,13 @@ class Model:
         target = self.uploads[request.target] if request.target is not None else None
         if request.method == "PATCH":
             return self._patch(request, target)
-        if target is None or target.gone:
+        if target is None or target.gone or target.expired:
             return Expected(404)
         if request.method == "HEAD":
-            if target.expired:
-                return Expected(404)
             return self._head(target) if self._taken(target) else Expected(400)
         if target.finished:
             return Expected(409)
-        target.gone = True  # also when it has expired: its client wants it gone
+        target.gone = True
         return Expected(204)
 
     def _head(self, upload: ModelUpload) -> Expected:

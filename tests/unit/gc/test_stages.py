@@ -77,3 +77,14 @@ def test_nothing_is_left_out_or_told_twice(
     for stage, amount in standing.overdue.items():
         assert amount.count <= standing.stages[stage].count
         assert amount.oldest == standing.stages[stage].oldest
+
+
+def test_what_is_held_is_neither_due_nor_overdue_nor_coming_back() -> None:
+    """Counts and holds are not read in one moment: more held than there is, is all there is."""
+    kept = [HourCount("garbage", START, 3, 30), HourCount("garbage", START + HOUR, 2, 20)]
+    held = [HourCount("garbage", START, 1, 10), HourCount("garbage", START + HOUR, 5, 50)]
+    standing = judge(kept, now=START + 100 * DAY, settings=SETTINGS, recounted_at=None, held=held)
+    amounts = {name: (a.count, a.bytes) for name, a in standing.stages.items()}
+    assert amounts == {"garbage_due": (2, 20), "garbage_held": (3, 30)}
+    assert standing.overdue["garbage_due"].count == 2
+    assert sum(back.bytes for back in standing.coming_back) == 20
