@@ -1,9 +1,8 @@
 -- When autovacuum comes by, table by table. Its default, a fifth of a table dead, is made for tables that fit in memory.
--- docs/performance.md has what a day of churn leaves behind, with these settings and without. Expands only: nothing that
--- reads or writes rows depends on it.
+-- Chosen by reasoning; a day of churn has not been measured. Expands only: nothing that reads or writes rows depends on it.
 
 -- Hundreds of millions of rows: a fifth of 300 million chunks would be 60 million dead rows and their index entries
--- before the first vacuum, and then one that takes a day. A fiftieth keeps what is dead below what a few days delete.
+-- before the first vacuum. A fiftieth keeps what is dead below what a few days delete.
 -- New rows count as well: they are frozen, and marked visible, little by little and not in one pass against wraparound.
 ALTER TABLE chunks SET (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
@@ -20,7 +19,7 @@ ALTER TABLE objects SET (
     autovacuum_analyze_scale_factor = 0.02);
 
 -- Days of rows, taken from one end: what is dead lies where the next one is looked for, so a share of the whole is the
--- wrong measure. Ten thousand dead rows are a second of deleting.
+-- wrong measure. Ten thousand dead rows are a few seconds of deleting.
 ALTER TABLE doomed SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 ALTER TABLE garbage SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 ALTER TABLE tombstones SET (
@@ -28,7 +27,7 @@ ALTER TABLE tombstones SET (
     toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000);
 ALTER TABLE purged_objects SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
--- Queues: nearly empty, whatever has gone through them. A vacuum of so few pages takes no time, so it is not slowed
+-- Queues: nearly empty, whatever has gone through them. A vacuum of so few pages is short, so it is not slowed
 -- down; and it gives no pages back to the system, which needs a lock that every request would wait for.
 ALTER TABLE uploads SET (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
