@@ -14,7 +14,7 @@ UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 SELECT uploads, bytes, entries FROM uploads_expire_v4($1, $2);
 
 -- name: trash_purge
-SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v2($1, $2);
+SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v3($1, $2);
 
 -- name: garbage_remove
 SELECT blobs, bytes FROM garbage_remove_v2($1, $2);

@@ -12,7 +12,7 @@ from mediastore.catalog.holds import add_hold
 from mediastore.catalog.objects import Object
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.collector_errors import BytesGone
-from mediastore.errors import ChunkStoreUnavailable, Conflict, NotFound
+from mediastore.errors import CatalogUnavailable, ChunkStoreUnavailable, Conflict, NotFound
 from mediastore.settings import ChunkingSettings
 from tests.collection_world import DAY, TENANT, World, noise
 from tests.faults import Fault, FaultyStore
@@ -239,3 +239,29 @@ async def test_what_is_live_unknown_or_gone(
     with pytest.raises(NotFound):
         await undeleter.look(removed.id)
     assert live.tenant == TENANT
+
+
+async def test_an_object_that_is_still_remembered_goes_the_same_way_again(
+    world: World,
+    collector: MakeCollector,
+    undeleter: Undeleter,
+    removed: Object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its undelete lost the database behind the copy: so it is live, and remembered as purged."""
+
+    async def lost(_catalog: object, _id: object) -> None:
+        raise CatalogUnavailable
+
+    monkeypatch.setattr("mediastore_gc.undeleting.purged_objects.forget_purged", lost)
+    await bring_back(undeleter, removed, "doomed")
+    monkeypatch.undo()
+    assert await world.count("purged_objects") == 1
+    world.files[removed.id] = b"".join(CONTENT)
+    await remove(world, collector, removed)
+    assert await world.count("objects") == 0
+    await bring_back(undeleter, removed, "doomed")
+    world.files[removed.id] = b"".join(CONTENT)
+    await world.assert_files_read_back()
+    await assert_references_exact(world.sql)
+    assert await world.count("purged_objects") == 0
