@@ -165,12 +165,20 @@ class Undeleter:
             "raw",
             purged.size,
         )
-        upload = await create_upload(self._catalog, draft, expires_seconds=DAY_SECONDS)
+        upload = await self._begin(draft)
         try:
             await self._fill(upload, purged.blob, tombstone)
         except BaseException:
             await terminate_upload(self._catalog, purged.tenant, purged.id)
             raise
+
+    async def _begin(self, draft: UploadDraft) -> Upload:
+        try:
+            return await create_upload(self._catalog, draft, expires_seconds=DAY_SECONDS)
+        except InvariantBroken as error:
+            if "uploads_pkey" not in error.detail:
+                raise
+            raise Conflict(f"object {draft.id} is being brought back by somebody else") from None
 
     async def _fill(self, upload: Upload, blob: bytes, tombstone: Tombstone) -> None:
         whole, batch, size = BlobHasher(), list[ManifestEntry](), 0
@@ -236,7 +244,7 @@ class Undeleter:
 
     async def _read(self, batch: list[ManifestEntry]) -> dict[bytes, bytes]:
         """Every distinct chunk's bytes, verified."""
-        hashes = list({entry.hash for entry in batch})
+        hashes = list(dict.fromkeys(entry.hash for entry in batch))
         copies = await purged_objects.chunk_copies(self._catalog, hashes)
         bodies = await asyncio.gather(
             *(self._read_one(hash_, copies.get(hash_, [])) for hash_ in hashes)

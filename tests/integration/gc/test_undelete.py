@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from mediastore_gc.progress import Progress
@@ -10,6 +10,7 @@ from mediastore_gc.undeleting import BATCH_BYTES, WHY_HELD, Recoverable, Undelet
 
 from mediastore.catalog.holds import add_hold
 from mediastore.catalog.objects import Object
+from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.keys import chunk_key
 from mediastore.collector_errors import BytesGone
 from mediastore.errors import CatalogUnavailable, ChunkStoreUnavailable, Conflict, NotFound
@@ -104,6 +105,25 @@ async def test_from_doomed_by_copying(
     await run(collector())
     assert old.isdisjoint(await world.keys())
     await world.assert_files_read_back()
+
+
+async def test_two_at_once(
+    world: World, undeleter: Undeleter, removed: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One makes the copies; the other, who began in the same moment, is told so, not "internal"."""
+    both = asyncio.Barrier(2)
+
+    async def both_have_looked(catalog: Catalog, tenant: str, id_: UUID) -> int | None:
+        await both.wait()
+        return None
+
+    monkeypatch.setattr("mediastore_gc.undeleting.terminate_upload", both_have_looked)
+    (found,) = await undeleter.look(removed.id)
+    ended = await asyncio.gather(
+        undeleter.bring_back(found), undeleter.bring_back(found), return_exceptions=True
+    )
+    assert [type(error) for error in ended if error is not None] == [Conflict]
+    await assert_back(world, removed, CONTENT)
 
 
 async def test_what_is_in_use_again_is_not_copied(
