@@ -17,10 +17,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from mediastore.allocator import bound_arenas
 from mediastore.local.postgres import LocalPostgres
 
+settings.register_profile("mediastore", deadline=None)  # no test says how long something takes
+settings.load_profile("mediastore")
 FORGETFUL = {
     "fsync": "off",
     "full_page_writes": "off",
