@@ -73,3 +73,8 @@ class CollectionSettings(Section):
     recount_rate_rows_per_second: int = Field(
         0, ge=0, description="Pace of a recount; 0 is as fast as it goes."
     )
+
+    @property
+    def window_seconds(self) -> int:
+        """How long a doomed key waits (INV-6)."""
+        return self.recovery_window_seconds + self.recovery_margin_seconds

@@ -9,11 +9,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
+from bench.gc.apart import run_apart
 from bench.gc.world import BUCKET
 from bench.processes import ACCESS_KEY, SECRET_KEY
 
@@ -65,17 +66,7 @@ async def delete(job: Job) -> float:
 
 async def deleted(job: Job) -> float:
     """The same, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.gc.bare"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await asyncio.wait_for(
-        process.communicate(json.dumps(asdict(job)).encode()), SECONDS_MAX
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"the bare loop ended with status {process.returncode}")
-    seconds: float = json.loads(output)
+    seconds: float = await run_apart("bench.gc.bare", job, seconds_max=SECONDS_MAX)
     return seconds
 
 

@@ -17,6 +17,7 @@ from mediastore_gc.progress import Progress
 from mediastore_gc.room import open_room
 from mediastore_gc.safety import CollectionDelays
 
+from bench.gc.apart import run_apart
 from mediastore.allocator import bound_arenas
 from mediastore.settings import load_settings
 
@@ -74,17 +75,9 @@ async def collect(config: Path, job: Job) -> Result:
 
 async def collected(config: Path, job: Job) -> Result:
     """The same, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.gc.collecting", str(config)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+    return Result(
+        **await run_apart("bench.gc.collecting", job, str(config), seconds_max=SECONDS_MAX)
     )
-    output, _ = await asyncio.wait_for(
-        process.communicate(json.dumps(asdict(job)).encode()), SECONDS_MAX
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"the collector ended with status {process.returncode}")
-    return Result(**json.loads(output))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """What a paced collection costs those who upload and read, at half of what the machine can do."""
 
 import asyncio
-import json
 import statistics
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.gc.apart import run_apart
 from bench.gc.collecting import Job as Collection
 from bench.gc.collecting import collected
 from bench.gc.filling import Shape
@@ -73,17 +72,7 @@ async def _round(folder: Path, postgres: LocalPostgres, store: Server) -> Round:
 
 
 async def loaded(job: Job) -> Result:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.gc.load_client"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await asyncio.wait_for(
-        process.communicate(json.dumps(asdict(job)).encode()), CLIENT_SECONDS_MAX
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"the load ended with status {process.returncode}")
-    return Result(**json.loads(output))
+    return Result(**await run_apart("bench.gc.load_client", job, seconds_max=CLIENT_SECONDS_MAX))
 
 
 def section(rounds: Sequence[Round], command: str) -> str:

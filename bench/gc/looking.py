@@ -17,6 +17,7 @@ from mediastore_gc.safety import CollectionDelays
 from mediastore_gc.status import gather_status
 from mediastore_gc.verify import Verify
 
+from bench.gc.apart import run_apart
 from bench.gc.collecting import StageTimes
 from mediastore.allocator import bound_arenas
 from mediastore.catalog.auditing import CopyName, HashRange
@@ -110,17 +111,7 @@ VERBS: dict[str, Look] = {
 
 async def seen(config: Path, job: Job) -> Seen:
     """The same, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.gc.looking", str(config)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await asyncio.wait_for(
-        process.communicate(json.dumps(asdict(job)).encode()), SECONDS_MAX
-    )
-    if process.returncode != 0:
-        raise SystemExit(f"'{job.verb}' ended with status {process.returncode}")
-    return Seen(**json.loads(output))
+    return Seen(**await run_apart("bench.gc.looking", job, str(config), seconds_max=SECONDS_MAX))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ async def make_statement(
     standing = await erasure_standing(catalog, id_)
     items, digest = await _items(catalog, id_)
     issued_at = (await collector_state(catalog)).now
-    window = settings.recovery_window_seconds + settings.recovery_margin_seconds
     statement = {
         "format": FORMAT,
         "erasure": erasure.id,
@@ -64,7 +63,7 @@ async def make_statement(
         "objects": standing.objects,
         "uploads": standing.uploads,
         "content_bytes": standing.bytes,
-        **_keys(erasure, standing, window),
+        **_keys(erasure, standing, settings.window_seconds),
         "items": [_named(item) for item in items],
         "items_all_named": standing.objects + standing.uploads == len(items),
         "items_blake3": digest,

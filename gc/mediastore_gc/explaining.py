@@ -59,9 +59,7 @@ class Explainer:
         self._catalog = catalog
         self._progress = progress
         self._revive = timedelta(seconds=settings.revive_delay_seconds)
-        self._window = timedelta(
-            seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds
-        )
+        self._window = timedelta(seconds=settings.window_seconds)
 
     async def explain(self, target: UUID | bytes) -> list[Explanation]:
         """An object and its blob; or the blob and the chunk of that hash. Raises NotFound."""

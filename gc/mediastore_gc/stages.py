@@ -49,7 +49,7 @@ def judge(
     """
     kept = {(item.stage, item.hour): item for item in held}
     revive = timedelta(seconds=settings.revive_delay_seconds)
-    window = timedelta(seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds)
+    window = timedelta(seconds=settings.window_seconds)
     waits = {"trash": timedelta(0), "garbage": revive}
     returns = {
         "trash": revive + window,

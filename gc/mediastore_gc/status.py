@@ -127,7 +127,7 @@ async def _held(
     held, more = await held_counts(
         catalog,
         revive_seconds=settings.revive_delay_seconds,
-        window_seconds=settings.recovery_window_seconds + settings.recovery_margin_seconds,
+        window_seconds=settings.window_seconds,
     )
     return held, tuple(f"{stage}_held" for stage in more)
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from mediastore.catalog.counts import LOOKED_AT_ROWS
 from mediastore.catalog.pool import Catalog
 from mediastore.errors import InvariantBroken
 
 # A key is tried again after 1, 2, 4, 8 minutes: five times is no passing trouble.
 RETRIES_ALLOWED = 5
-LOOKED_AT_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)

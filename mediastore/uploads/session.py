@@ -178,7 +178,7 @@ class Session:
         await self._verify()
         if not self._bounds.is_whole(self._received, end):
             self._ends_at = self._received
-            await self._store_filling(last=True)
+            await self._store_filling()
             await self._pipeline.settle()
             self._keep_hasher()
             offset = 0 if self.upload is None else self.upload.offset
@@ -216,13 +216,13 @@ class Session:
 
     # Batches on their way
 
-    async def _store_filling(self, *, last: bool = False) -> None:
+    async def _store_filling(self) -> None:
         """Send the filled chunks on their way. Those of a body that has yet to be verified go one
         after the other: staging marks all that lies behind a batch's beginning.
         """
         if self._check.pending:
             await self._pipeline.settle()
-        elif not last:
+        elif self._ends_at is None:
             await self._pipeline.room()
         await self._look_at_content(ends=False)
         if self.upload is None:

@@ -336,22 +336,29 @@ async def test_uploads_as_they_usually_go_tell_nobody(
     assert told == []
 
 
-async def test_a_checked_body_of_several_batches_is_no_writer_afterwards(
-    replicas: Callable[..., Any], sql: asyncpg.Connection
-) -> None:
-    first, second = await replicas(batch_max_bytes=64 * 1024)
-    url = await create(first, SIZE)
-    checksum = b64encode(hashlib.sha256(DATA[:90_000]).digest()).decode()
-    answer = await first.client.patch(
+async def patch_checked(
+    service: Service, url: str, data: bytes, *, said_to_be: bytes
+) -> ClientResponse:
+    """A PATCH at offset 0 with the checksum of `said_to_be`."""
+    checksum = b64encode(hashlib.sha256(said_to_be).digest()).decode()
+    return await service.client.patch(
         url,
-        data=BytesIO(DATA[:90_000]),
+        data=BytesIO(data),
         headers={
-            **first.tus,
+            **service.tus,
             **PATCH_TYPE,
             "Upload-Offset": "0",
             "Upload-Checksum": f"sha256 {checksum}",
         },
     )
+
+
+async def test_a_checked_body_of_several_batches_is_no_writer_afterwards(
+    replicas: Callable[..., Any], sql: asyncpg.Connection
+) -> None:
+    first, second = await replicas(batch_max_bytes=64 * 1024)
+    url = await create(first, SIZE)
+    answer = await patch_checked(first, url, DATA[:90_000], said_to_be=DATA[:90_000])
     assert (answer.status, answer.headers["Upload-Offset"]) == (204, "90000")
     assert await sql.fetchval("SELECT writer FROM uploads") is None
     await finish(second, url, 90_000, sql)
@@ -362,17 +369,7 @@ async def test_a_checked_body_that_is_not_what_it_was_said_to_be_leaves_no_write
 ) -> None:
     first, second = await replicas(batch_max_bytes=64 * 1024)
     url = await create(first, SIZE)
-    checksum = b64encode(hashlib.sha256(b"other").digest()).decode()
-    answer = await first.client.patch(
-        url,
-        data=BytesIO(DATA[:90_000]),
-        headers={
-            **first.tus,
-            **PATCH_TYPE,
-            "Upload-Offset": "0",
-            "Upload-Checksum": f"sha256 {checksum}",
-        },
-    )
+    answer = await patch_checked(first, url, DATA[:90_000], said_to_be=b"other")
     assert answer.status == 460
     assert await sql.fetchval("SELECT writer FROM uploads") is None
     await finish(second, url, 0, sql)
