@@ -63,7 +63,7 @@ setup: $(DEV_STAMP) ## Make .venv with everything that developing needs.
 
 # --- testing ---------------------------------------------------------------------------------
 
-.PHONY: test test-unit test-conformance test-integration test-simulation test-model test-acceptance test-full soak-faults
+.PHONY: test test-unit test-conformance test-integration test-simulation soak test-model test-acceptance test-full soak-faults
 test: $(DEV_STAMP) ## Every test that needs PyPI packages alone.
 	@$(PYTEST) -n 2 --dist worksteal tests
 
@@ -78,6 +78,9 @@ test-integration: $(DEV_STAMP) ## Real Postgres, real chunk stores, one room at 
 
 test-simulation: $(DEV_STAMP) ## Seeded interleavings and crashes.
 	@$(PYTEST) -n 2 tests/simulation
+
+soak: $(DEV_STAMP) ## New simulations until stopped, or for SOAK_MINUTES; WORLD=storm-17 runs one again.
+	@PYTHONPATH=.:gc $(BIN)/python -m tests.simulation.soak $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES)) $(WORLD)
 
 test-model: $(DEV_STAMP) ## The models of docs/model, each with and without its guards; needs spin and gcc.
 	@$(PYTEST) --full -n 2 --dist worksteal tests/model

@@ -20,9 +20,13 @@ from typer.testing import CliRunner
 
 import mediastore.cli
 from mediastore.chunkstore.measured import ChunkStoreMetrics
+from mediastore.delivery.disk_cache import DiskCacheMetrics
 from mediastore.errors import every_error
+from mediastore.events.cdn.purge_metrics import PurgeMetrics
+from mediastore.images.image_metrics import ImageMetrics
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
+from mediastore.workers.supervisor import SupervisorMetrics
 
 DOCS = Path(__file__).parent
 NOTICE = "<!-- Made by `make docs` from the code: change it there. -->\n"
@@ -89,6 +93,10 @@ def metrics_page() -> str:
     service, collector = CollectorRegistry(), CollectorRegistry()
     Metrics.create(service)
     ChunkStoreMetrics(service)
+    ImageMetrics(service)
+    PurgeMetrics(service, [])
+    DiskCacheMetrics(service)
+    SupervisorMetrics(service)
     CollectionMetrics(collector)
     head = ("name", "type", "labels", "meaning")
     return (

@@ -22,13 +22,14 @@ from mediastore.app_keys import (
     SETTINGS,
 )
 from mediastore.catalog.migrations import check_schema
+from mediastore.catalog.policy import TenantPolicy
 from mediastore.catalog.pool import Catalog, open_catalog
 from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.clock import Clock
-from mediastore.cors import CORS, open_cors
 from mediastore.delivery import routes as delivery
 from mediastore.delivery.keys import DELIVERY
 from mediastore.events.delivering import add_delivery
+from mediastore.images import routes as images
 from mediastore.memory import MemoryBudget
 from mediastore.objects import routes as objects
 from mediastore.problems import answer_error
@@ -38,6 +39,7 @@ from mediastore.telemetry.access_log import AccessLog, make_access_log
 from mediastore.telemetry.health import READINESS, Readiness, health_routes
 from mediastore.telemetry.metrics import Metrics
 from mediastore.telemetry.requests import echo_request_id, observe_requests
+from mediastore.tenant_cors import TENANT_CORS, TenantCors
 from mediastore.uploads import routes as uploads
 
 
@@ -46,7 +48,7 @@ def build_app(
 ) -> web.Application:
     """The service as an aiohttp application; its parts are opened when it starts."""
     metrics = Metrics.create() if metrics is None else metrics
-    urls, cors = PublicUrls(settings.http), open_cors(settings.cors)
+    urls, cors = PublicUrls(settings.http), TenantCors(settings.cors, _policy_of)
     share = FairShare(settings.http.requests_max, settings.http.tenant_requests_share)
     app = web.Application(
         middlewares=[
@@ -59,12 +61,12 @@ def build_app(
                 on_end=share.leave,
                 in_progress_max=settings.http.requests_max,
             ),
-            *([] if cors is None else [cors.answer_preflights]),
+            *([] if cors.service is None else [cors.answer_preflights]),
         ],
         client_max_size=settings.http.json_body_max_bytes,
     )
     app[SETTINGS], app[CLOCK], app[METRICS] = settings, clock, metrics
-    app[PUBLIC_URLS], app[CORS], app[FAIR_SHARE] = urls, cors, share
+    app[PUBLIC_URLS], app[TENANT_CORS], app[FAIR_SHARE] = urls, cors, share
     app[MEMORY] = memory = MemoryBudget(
         settings.memory.budget_bytes, reads_share=settings.memory.reads_share
     )
@@ -84,15 +86,19 @@ def build_app(
     delivery.add_routes(app)
     objects.add_routes(app)
     uploads.add_routes(app)
+    images.add_routes(app)
     add_delivery(app)
     app.on_response_prepare.append(echo_request_id)
-    if cors is not None:
-        app.on_response_prepare.append(cors.mark)
+    app.on_response_prepare.append(cors.mark)
     return app
 
 
 def _access_log(settings: Settings, clock: Clock) -> AccessLog | None:
     return make_access_log(settings.log, clock) if settings.http.access_log else None
+
+
+async def _policy_of(request: web.Request, tenant: str) -> TenantPolicy:
+    return (await request.app[AUTHENTICATOR].policies.tenant(tenant)).policy
 
 
 async def _memory(app: web.Application) -> AsyncIterator[None]:

@@ -15,9 +15,11 @@ from mediastore.catalog.migrations import migrate as apply_migrations
 from mediastore.clock import SystemClock
 from mediastore.commands.command_line import Config, chosen_settings
 from mediastore.commands.events import events_app
+from mediastore.commands.purges import purge_app
 from mediastore.commands.tenants import key_app, tenant_app
 from mediastore.errors import BadRequest, MediastoreError
 from mediastore.serving import run, serve
+from mediastore.workers.supervisor import supervise
 
 app = typer.Typer(
     name="mediastore",
@@ -30,6 +32,7 @@ app = typer.Typer(
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(key_app, name="key")
 app.add_typer(events_app, name="events")
+app.add_typer(purge_app, name="purge")
 
 
 @app.callback()
@@ -47,12 +50,16 @@ def serve_command(
     config: Config = None,
     host: Annotated[str | None, typer.Option(help="Instead of http.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Instead of http.port; 0: a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Instead of http.workers: processes that share the port.")
+    ] = None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then let running requests commit what they hold."""
-    given = {"host": host, "port": port}
+    given = {"host": host, "port": port, "workers": workers}
     flags = {name: value for name, value in given.items() if value is not None}
     settings = chosen_settings(context, config, **({"http": flags} if flags else {}))
-    raise typer.Exit(run(serve(settings, SystemClock())))
+    serving = serve if settings.http.workers == 1 else supervise
+    raise typer.Exit(run(serving(settings, SystemClock())))
 
 
 @app.command("dev")

@@ -58,6 +58,12 @@ class CollectionSettings(Section):
         description="Complete erasures, and the store's records of them, are forgotten after this; "
         "longer than any backup of the database is kept.",
     )
+    variants_unused_seconds: int = Field(
+        30 * DAY_SECONDS,
+        ge=2 * DAY_SECONDS,
+        description="Variants that nobody has asked for go after this; they are made again when "
+        "somebody does. Use is noted once a day.",
+    )
     batch_keys: int = Field(1000, ge=1, le=1000, description="Keys of one DeleteObjects.")
     batch_entries: int = Field(
         1000, ge=1, le=10_000, description="References released in one transaction."

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
 
 from mediastore.settings import CorsSettings
 
@@ -84,12 +83,20 @@ READABLE_ANYWAY = frozenset(
 # Between the browser and us: no page needs to read them.
 NOT_EXPOSED = frozenset(
     {
+        "CDN-Cache-Control",
+        "Cache-Status",
+        "Cache-Tag",
         "Connection",
         "Content-Security-Policy",
+        "Cross-Origin-Resource-Policy",
         "Server",
+        "Server-Timing",
+        "Surrogate-Key",
+        "Timing-Allow-Origin",
         "Transfer-Encoding",
         "Vary",
         "X-Content-Type-Options",
+        "xkey",
     }
 )
 ORIGINS_KEPT_MAX = 1024
@@ -131,17 +138,8 @@ class Cors:
             earlier = headers.get(hdrs.VARY)
             headers[hdrs.VARY] = "Origin" if earlier is None else f"{earlier}, Origin"
 
-    @web.middleware
-    async def answer_preflights(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Preflights of URLs that exist are answered here; no key is needed."""
-        if request.method != hdrs.METH_OPTIONS or not is_preflight(request):
-            return await handler(request)
-        missing = request.match_info.http_exception
-        if missing is not None and missing.status == web.HTTPNotFound.status_code:
-            return await handler(request)
-        return self._preflight(request)
-
-    def _preflight(self, request: web.Request) -> web.Response:
+    def preflight(self, request: web.Request) -> web.Response:
+        """The answer to a preflight; no key is needed."""
         headers = {"Vary": _VARY_OF_PREFLIGHTS, "Cache-Control": "no-store"}
         if self._allows(request.headers.get(hdrs.ORIGIN)):
             headers |= {
@@ -168,6 +166,7 @@ class Cors:
             fields.append(("Access-Control-Allow-Origin", "*" if self._everybody else str(origin)))
             if self._credentials:
                 fields.append(("Access-Control-Allow-Credentials", "true"))
+            fields.append(("Timing-Allow-Origin", "*" if self._everybody else str(origin)))
             fields.append(("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS)))
         vary = [] if self._everybody else [("Vary", "Origin")]
         lines = "".join(f"{name}: {value}\r\n" for name, value in (*fields, *vary))
@@ -180,9 +179,6 @@ class Cors:
         if origin is None or len(origin) > _ORIGIN_LENGTH_MAX:
             return False
         return origin in self._exact or any(w.fullmatch(origin) for w in self._wildcards)
-
-
-CORS: web.AppKey[Cors | None] = web.AppKey("cors")
 
 
 def open_cors(settings: CorsSettings) -> Cors | None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 # Modules mediastore/…_errors.py.
-FAMILIES = ("policy", "tus", "ietf", "request", "joining", "collector")
+FAMILIES = ("policy", "tus", "ietf", "request", "joining", "origin", "collector", "image")
 
 
 class MediastoreError(Exception):

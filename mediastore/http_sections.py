@@ -16,6 +16,13 @@ class HttpSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share the port. Each has all that `memory`, "
+        "`catalog.pool_size_max` and `requests_max` allow.",
+    )
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics listener.")
     metrics_port: int = Field(
         9464, ge=-1, le=65535, description="Port of /metrics; 0 takes a free one, -1 turns it off."

@@ -246,7 +246,24 @@ class DeliverySettings(Section):
     read_ahead_chunks: int = Field(
         1, ge=0, le=16, description="Chunks fetched before they are due."
     )
+    ranges_max: int = Field(
+        16, ge=1, le=100, description="Ranges of one request; with more, all of it is sent."
+    )
     page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
+    disk_cache_directory: Path | None = Field(
+        None,
+        description="Folder of a local disk where chunks that were read stay for the next reader; "
+        "unset: none. All processes of a machine may share it.",
+    )
+    disk_cache_bytes: int = Field(
+        16 * GIB, ge=64 * MIB, description="What that folder may take of the disk."
+    )
+    disk_cache_seconds: int = Field(
+        7 * DAY_SECONDS,
+        ge=60,
+        description="A chunk leaves the folder this long after it was put there, used or not: what "
+        "was erased is gone from it by then.",
+    )
 
 
 class LogSettings(Section):

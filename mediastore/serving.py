@@ -9,7 +9,7 @@ was acknowledged is durable already (INV-1), the rest was never promised.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 import uvloop
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mediastore.allocator import bound_arenas
 from mediastore.clock import Clock
@@ -47,19 +47,34 @@ class Listening:
 
 
 async def serve(
-    settings: Settings, clock: Clock, *, on_listening: Callable[[Listening], None] | None = None
+    settings: Settings,
+    clock: Clock,
+    *,
+    on_listening: Callable[[Listening], None] | None = None,
+    metrics: Metrics | None = None,
+    shared_port: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order. Raises MediastoreError at start only."""
+    """Serve until SIGTERM or SIGINT, then stop in order. Raises MediastoreError at start only.
+
+    `shared_port`: other processes listen on it too, and the kernel shares connections out.
+    """
     from mediastore.app import build_app
 
-    metrics = Metrics.create()
+    metrics = Metrics.create() if metrics is None else metrics
+    registry = metrics.registry
     app = build_app(settings, clock=clock, metrics=metrics)
+
+    async def render() -> bytes:
+        return generate_latest(registry)
+
     async with (
-        _stop_on_signals() as stop,
-        _listen_for_metrics(settings.http, metrics.registry) as metrics_url,
-        _running(app, settings.http) as url,
+        stop_on_signals() as stop,
+        listen_for_metrics(settings.http, render) as metrics_url,
+        _running(app, settings.http, shared_port=shared_port) as url,
     ):
-        log.info("listening", url=url, metrics_url=metrics_url)
+        log.info(
+            "worker_listening" if shared_port else "listening", url=url, metrics_url=metrics_url
+        )
         if on_listening is not None:
             on_listening(Listening(url, metrics_url))
         await stop.wait()
@@ -81,7 +96,9 @@ def run(work: Coroutine[Any, Any, None]) -> int:
 
 
 @asynccontextmanager
-async def _running(app: web.Application, http: HttpSettings) -> AsyncIterator[str]:
+async def _running(
+    app: web.Application, http: HttpSettings, *, shared_port: bool
+) -> AsyncIterator[str]:
     """The app on its socket; leaving stops it in the order that this module's docstring gives."""
     runner = web.AppRunner(
         app,
@@ -96,12 +113,12 @@ async def _running(app: web.Application, http: HttpSettings) -> AsyncIterator[st
         shutdown_timeout=http.shutdown_grace_seconds / 2,
     )
     async with _cleaned_up(runner):
-        yield await _listen(runner, http.host, http.port)
+        yield await _listen(runner, http.host, http.port, shared_port=shared_port)
 
 
 @asynccontextmanager
-async def _listen_for_metrics(
-    http: HttpSettings, registry: CollectorRegistry
+async def listen_for_metrics(
+    http: HttpSettings, render: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[str | None]:
     """/metrics on a port of its own, so that it is never reachable where clients are."""
     if http.metrics_port < 0:
@@ -109,8 +126,7 @@ async def _listen_for_metrics(
         return
 
     async def scrape(_request: web.Request) -> web.Response:
-        headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return web.Response(body=generate_latest(registry), headers=headers)
+        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/metrics", scrape)
@@ -128,17 +144,24 @@ async def _cleaned_up(runner: web.AppRunner) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+async def _listen(runner: web.AppRunner, host: str, port: int, *, shared_port: bool = False) -> str:
     try:
-        await web.TCPSite(runner, host, port, backlog=BACKLOG_CONNECTIONS).start()
+        site = web.TCPSite(
+            runner, host, port, backlog=BACKLOG_CONNECTIONS, reuse_port=shared_port or None
+        )
+        await site.start()
     except OSError as error:
         raise BadSettings(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    bound_port = runner.addresses[0][1]
-    return f"http://[{host}]:{bound_port}" if ":" in host else f"http://{host}:{bound_port}"
+    return base_url(host, runner.addresses[0][1])
+
+
+def base_url(host: str, port: int) -> str:
+    """Where something listens, without a slash at the end."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @asynccontextmanager
-async def _stop_on_signals() -> AsyncIterator[asyncio.Event]:
+async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     """An event that the first signal to stop sets; the second one cancels the running task."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()

@@ -20,7 +20,10 @@ from mediastore.collection_section import CollectionSettings
 from mediastore.errors import BadSettings
 from mediastore.hook_sections import EventsSettings, HooksSettings
 from mediastore.http_sections import CorsSettings, HttpSettings
+from mediastore.images_section import ImagesSettings
+from mediastore.origin_sections import CdnSettings, LinksSettings
 from mediastore.pull_section import PullSettings
+from mediastore.purge_section import PurgeSettings
 from mediastore.sections import (
     DAY_SECONDS,
     GIB,
@@ -44,6 +47,7 @@ __all__ = [
     "KIB",
     "MIB",
     "CatalogSettings",
+    "CdnSettings",
     "ChunkStoreSettings",
     "ChunkingSettings",
     "CollectionSettings",
@@ -52,9 +56,12 @@ __all__ = [
     "EventsSettings",
     "HooksSettings",
     "HttpSettings",
+    "ImagesSettings",
+    "LinksSettings",
     "LogSettings",
     "MemorySettings",
     "PullSettings",
+    "PurgeSettings",
     "Section",
     "Settings",
     "UploadSettings",
@@ -78,6 +85,10 @@ class Settings(BaseSettings):
     pull: PullSettings = PullSettings()
     memory: MemorySettings = MemorySettings()
     delivery: DeliverySettings = DeliverySettings()
+    images: ImagesSettings = ImagesSettings()
+    links: LinksSettings = LinksSettings()
+    cdn: CdnSettings = CdnSettings()
+    purge: PurgeSettings = PurgeSettings()
     hooks: HooksSettings = HooksSettings()
     events: EventsSettings = EventsSettings()
     collection: CollectionSettings = CollectionSettings()
@@ -98,6 +109,24 @@ class Settings(BaseSettings):
             raise ValueError(
                 "events.claim_timeout_seconds must be at least twice events.timeout_seconds"
             )
+        if self.events.claim_timeout_seconds < 2 * self.purge.timeout_seconds:
+            raise ValueError(
+                "events.claim_timeout_seconds must be at least twice purge.timeout_seconds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _second_purge_comes_after_all_belief(self) -> Self:
+        again, believed = self.purge.again_seconds, self.delivery.allowed_cache_seconds
+        if 0 < again <= believed:
+            raise ValueError("purge.again_seconds must be above delivery.allowed_cache_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _purges_name_what_answers_say(self) -> Self:
+        for cdn, header in self.purge.tag_headers.items():
+            if header not in self.cdn.tag_headers:
+                raise ValueError(f"purges of {cdn} need {header} among cdn.tag_headers")
         return self
 
     @classmethod

@@ -1,5 +1,6 @@
 """A catalog and a store with a clock that tests move, and the few things users do to them."""
 
+import asyncio
 import random
 import zlib
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from mediastore.settings import ChunkingSettings
 TENANT = "acme"
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = 86_400
+OTHER_TESTS_MAX_SECONDS = 120
 CHUNKING = ChunkingSettings()
 
 
@@ -114,6 +116,20 @@ class World:
     async def keys(self) -> set[str]:
         """Every chunk key in the store."""
         return {entry.key async for page in self.store.list(prefix="chunks/") for entry in page}
+
+    async def older_transactions_end(self) -> None:
+        """Erasures wait for what was open when they were asked for: on this server, where other
+        tests may have it open in databases of their own.
+        """
+        async with asyncio.timeout(OTHER_TESTS_MAX_SECONDS):
+            while True:
+                waits = await self.sql.fetchval(
+                    "SELECT EXISTS (SELECT 1 FROM erasures WHERE removed_at IS NULL "
+                    "AND transaction >= pg_snapshot_xmin(pg_current_snapshot()))"
+                )
+                if not waits:
+                    return
+                await asyncio.sleep(0.05)
 
     async def count(self, table: str) -> int:
         counted: int = await self.sql.fetchval(f"SELECT count(*) FROM {table}")

@@ -22,6 +22,7 @@ from hypothesis import settings
 from mediastore.allocator import bound_arenas
 from mediastore.local.postgres import LocalPostgres
 
+SYSTEM_POSTGRES = os.environ.get("MEDIASTORE_TEST_POSTGRES")
 settings.register_profile("mediastore", deadline=None)  # no test says how long something takes
 settings.load_profile("mediastore")
 FORGETFUL = {
@@ -115,9 +116,8 @@ class DatabaseServer:
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[DatabaseServer]:
     """The pytest process's own Postgres; each xdist worker has one, it starts in half a second."""
-    system = os.environ.get("MEDIASTORE_TEST_POSTGRES")
-    if system:
-        server = DatabaseServer(system)
+    if SYSTEM_POSTGRES:
+        server = DatabaseServer(SYSTEM_POSTGRES)
         yield server
         server.close()
         return

@@ -45,7 +45,7 @@ def targets(folder: Path, files: Mapping[str, bytes]) -> Iterator[dict[str, Targ
         plain = {name: f"/{name}" for name in files}
         bare = stack.enter_context(_bare(folder, static))
         nginx = stack.enter_context(_nginx(folder, static))
-        service, media, objects, key = stack.enter_context(_mediastore(folder, files))
+        service, media, objects, key = stack.enter_context(mediastore(folder, files))
         bearer = {"Authorization": f"Bearer {key}"}
         yield {
             "media": Target("mediastore, `/media` of a public tenant", service, media, {}),
@@ -98,7 +98,7 @@ http {{
 
 
 @contextmanager
-def _mediastore(
+def mediastore(
     folder: Path, files: Mapping[str, bytes]
 ) -> Iterator[tuple[Server, dict[str, str], dict[str, str], str]]:
     """The service with its default settings, metrics and access log on, on a directory store."""

@@ -25,7 +25,10 @@ class Load:
 
 
 LOADS = (
-    Load(16 * KIB, 800, 16),
+    Load(16 * KIB, 240, 4),  # waiting decides
+    Load(256 * KIB, 160, 4),
+    Load(MIB, 80, 4),
+    Load(16 * KIB, 800, 16),  # two cores are full: cost decides
     Load(256 * KIB, 320, 16),
     Load(MIB, 128, 16),
     Load(8 * MIB, 24, 4),

@@ -21,7 +21,7 @@ _RATES_HEAD = (
     "ratio",
 )
 _CPU_HEAD = (
-    "CPU ms an upload; size",
+    "CPU ms an upload; size, connections",
     OURS,
     TUSD,
     "ratio",
@@ -46,8 +46,11 @@ _CONDITIONS = (
     "log) with a durable Postgres 18; each has a bucket of its own of one MinIO, everything on the "
     "same machine and disk. The same client, a process of its own, sends bytes never seen before "
     "over keep-alive connections; the servers take turns, and the medians of {count} rounds are "
-    "shown. CPU is user and system time for each upload of the process, Postgres's of all of its "
-    "processes; what is to be reached is for the process."
+    "shown. With 16 connections two cores are full, of which MinIO and the client take the larger "
+    "part whoever the server is: those ratios compare what an upload costs. With 4 it is waiting "
+    "that decides, most of all for a store farther off. CPU is user and system time for each "
+    "upload of the process, Postgres's of all of its processes; what is to be reached is for the "
+    "process."
 )
 _SMALL_MAX_BYTES = MIB
 TARGETS = {TUSD: ("1.7×", "2.5×"), TUS_NODE: ("3×", "4×")}  # of small uploads, near and far
@@ -115,7 +118,7 @@ def _beside(ours: float, theirs: float | None) -> list[str]:
 def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
     ours = readings[OURS]
     return [
-        size_text(load.size),
+        _load(load),
         number(ours.cpu_ms),
         number(readings[TUSD].cpu_ms),
         f"{ours.cpu_ms / readings[TUSD].cpu_ms:.2f}×",

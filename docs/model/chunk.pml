@@ -187,7 +187,7 @@ proctype Deleter(byte u) {
     }
 }
 
-/* references_release_v1: the transaction that takes the last reference removes the row and dooms its key. */
+/* references_release_v3: the transaction that takes the last reference removes the row and dooms its key. */
 inline release_reference() {
     unlinking--; refs--;
     if

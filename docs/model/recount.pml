@@ -85,7 +85,8 @@ inline doom() {
     db.doomed[db.generation] = true; db.generation = 0; db.refs = 0; db.stored = false
 }
 
-/* references_release_v1, an entry. What does not fit is quarantined, and never counted down from then on. */
+/* references_release_v3, an entry. What does not fit is quarantined, and never counted down from then on. That the key
+ * of a hash without a row waits anew is in erasure.pml. */
 inline release_reference(u) {
     db.reference[u] = NOWHERE; throughout[u] = false;
     if

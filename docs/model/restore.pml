@@ -80,7 +80,7 @@ end:
 }
 
 /* The last reference goes to unlinking (upload_release_v1, garbage_remove_v1), and later it is released: the row
- * goes and its key is doomed (references_release_v1). The clock may be slow. */
+ * goes and its key is doomed (references_release_v3). The clock may be slow. */
 proctype Deleter() {
 end:
     do

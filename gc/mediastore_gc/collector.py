@@ -2,7 +2,8 @@
 
 Plan, then execute. Batches in bounded loops, guards before each, counts of what was done.
 
-Stages: erasures, expired uploads, trash, garbage, references, recount, claim and delete, sweep.
+Stages: erasures, expired uploads, trash, variants, garbage, references, recount, claim and delete,
+sweep.
 Rows first, bytes later (INV-5); what one stage makes due, the next one finds.
 """
 
@@ -19,16 +20,16 @@ from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import Clock
 from mediastore.collector_errors import CollectorRefused
 from mediastore.errors import MediastoreError
-from mediastore.settings import DAY_SECONDS, CollectionSettings
+from mediastore.settings import CollectionSettings
 from mediastore_gc.deleting import Deleted, delete_batch
 from mediastore_gc.erasing import Eraser
 from mediastore_gc.limits import RunBudget, RunLimits
-from mediastore_gc.plan import Plan, make_plan
+from mediastore_gc.plan import Plan, check_share_of_day, make_plan
 from mediastore_gc.progress import Progress
 from mediastore_gc.recount import Recount, RecountReport
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import ClockWatch, CollectionDelays, check_state
-from mediastore_gc.sweeping import sweep_some
+from mediastore_gc.sweeping import release_some, sweep_some
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +134,8 @@ class Collector:
             ):
                 self._progress.begin(name, unit)
                 await self._drain(stage)
+            self._progress.begin("releasing variants", "variants")
+            await self._drain(self._release_variants)
             self._progress.begin("removing garbage", "blobs")
             await self._drain_together(self._remove)
             self._progress.begin("releasing", "references", plan.stages["unlinking"].count or None)
@@ -144,6 +147,7 @@ class Collector:
             self._progress.begin("deleting", "keys", ready or None)
             await self._drain_together(lambda: self._delete(plan, run))
         self._progress.begin("sweeping", "rows")
+        await self._drain(self._release_variants)
         await self._drain(self._sweep)
 
     async def _drain(self, batch: Callable[[], Awaitable[int]]) -> None:
@@ -193,6 +197,12 @@ class Collector:
         self.counts = self.counts.plus(purged_objects=objects)
         return objects
 
+    async def _release_variants(self) -> int:
+        """Before the garbage that they were made of, and when they are all that is due."""
+        released = await release_some(self._catalog, self._settings, self._delays, limit=BATCH_ROWS)
+        self.counts = self.counts.plus(released_variants=released)
+        return released
+
     async def _remove(self) -> int:
         blobs, _ = await collection.remove_garbage(
             self._catalog, BATCH_ROWS, revive_seconds=self._delays.revive_seconds
@@ -218,7 +228,7 @@ class Collector:
         return not self._is_over and plan.stages["doomed_unrecounted"].count > 0
 
     async def _delete(self, plan: Plan, run: int | None) -> int:
-        await self._check_share(plan)
+        await check_share_of_day(self._catalog, plan)
         done = await self._delete_within_budget()
         self.counts = self.counts.plus(
             deleted_keys=done.deleted,
@@ -249,18 +259,6 @@ class Collector:
         self._budget.return_keys(keys - done.claimed, size - done.claimed_bytes)
         await self._budget.pace(done.claimed)
         return done
-
-    async def _check_share(self, plan: Plan) -> None:
-        """Each collector plans its own share; the limit is for what all of them have deleted. Every
-        one records its batch before the next, so a batch each is the most that goes past it.
-        """
-        _, deleted = await collection.reclaimed_since(self._catalog, DAY_SECONDS)
-        if deleted > plan.allowed_a_day_bytes:
-            raise CollectorRefused(
-                f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
-                "allowed; more has become due since the plan, or other collectors delete as well. "
-                "Run again to look at it"
-            )
 
     async def _sweep(self) -> int:
         swept = await sweep_some(

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 # Looked at for each batch; the oldest come first and are soon done.
 UNFINISHED_MAX = 100
 
+TRANSACTIONS_WAIT_SECONDS = 30.0
+PAUSE_MAX_SECONDS = 2.0
+
 
 class Eraser:
     """Takes erasures on, batch by batch. Behind every guard that its caller has."""
@@ -57,10 +60,12 @@ class Eraser:
             self._after[id_] = last
             return objects
         self._after.pop(id_, None)
-        purged = await rows.erase_purged(self._catalog, id_)
-        if purged == 0 and await rows.note_removed(self._catalog, id_):
+        done = await rows.erase_purged(self._catalog, id_)
+        # Behind the objects: what they were sources of goes when nobody else has them.
+        done = done or await rows.erase_variants(self._catalog, id_)
+        if done == 0 and await rows.note_removed(self._catalog, id_):
             log.info("erasure_removed", erasure=str(id_))
-        return purged
+        return done
 
     async def mark_some(self) -> int:
         """A batch of keys may go before their window; how many references were looked at."""
@@ -119,6 +124,9 @@ async def erase_now(
     """Ask for an erasure, or go on with the same one, and remove everything of it from the
     database; its bytes go with the runs to come.
 
+    It waits a while for transactions older than the request: what they make goes too. Not removed
+    if that was not enough, or a hold came in between; `run` goes on with it.
+
     Raises Held, DatabaseRestored, CollectorPaused, ClockSkew, CollectorRefused.
     """
     eraser = Eraser(catalog, store)
@@ -129,17 +137,36 @@ async def erase_now(
             catalog, incarnation, host_time=clock.now(), skew_max_seconds=skew_max_seconds
         )
 
+    async def removed(erasure: Erasure) -> Erasure:
+        done = 1
+        while erasure.removed_at is None and done:
+            await guard()
+            done = await eraser.remove_some_of(erasure)
+            erasure = await rows.get_erasure(catalog, erasure.id)
+            progress.advance(done)
+        return erasure
+
     await guard()
-    erasure = await ask_for(catalog, store, scope, why)
+    asked = await ask_for(catalog, store, scope, why)
     progress.begin("erasing", "objects")
-    while erasure.removed_at is None:
-        await guard()
-        done = await eraser.remove_some_of(erasure)
-        erasure = await rows.get_erasure(catalog, erasure.id)
-        if done == 0:
-            break
-        progress.advance(done)
+    erasure = await removed(asked)
+    if erasure.removed_at is None and await _older_transactions_end(catalog, clock, asked.id):
+        erasure = await removed(erasure)
     return erasure
+
+
+async def _older_transactions_end(catalog: Catalog, clock: Clock, id_: UUID) -> bool:
+    """Waits a while for transactions that were open when it was asked for, as a busy service always
+    has some; whether all have ended.
+    """
+    pause_seconds = 0.05
+    until = clock.monotonic() + TRANSACTIONS_WAIT_SECONDS
+    while waits := await rows.waits_for_transactions(catalog, id_):
+        if clock.monotonic() >= until:
+            break
+        await clock.sleep(pause_seconds)
+        pause_seconds = min(2 * pause_seconds, PAUSE_MAX_SECONDS)
+    return not waits
 
 
 @dataclass(frozen=True, slots=True)

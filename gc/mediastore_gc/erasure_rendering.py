@@ -45,5 +45,8 @@ def stage_text(erasure: Erasure) -> str:
     if erasure.removed_at is not None:
         return "nobody can read it any more; its references are being released by 'run'"
     if erasure.recorded_at is not None:
-        return "rows are being removed; goes on with the next run, unless a hold keeps some of it"
+        return (
+            "rows are being removed; goes on with the next run when transactions of before have "
+            "ended, unless a hold keeps some of it"
+        )
     return "asked for; begins with the next run"

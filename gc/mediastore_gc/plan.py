@@ -104,6 +104,21 @@ class Plan:
             )
 
 
+async def check_share_of_day(catalog: Catalog, plan: Plan) -> None:
+    """Each collector plans its own share; the limit is for what all of them have deleted. Every one
+    records its batch before the next, so a batch each is the most that goes past it.
+
+    Raises CollectorRefused.
+    """
+    _, deleted = await reclaimed_since(catalog, DAY_SECONDS)
+    if deleted > plan.allowed_a_day_bytes:
+        raise CollectorRefused(
+            f"{deleted} bytes were deleted in the last day, {plan.allowed_a_day_bytes} are "
+            "allowed; more has become due since the plan, or other collectors delete as well. "
+            "Run again to look at it"
+        )
+
+
 async def make_plan(
     catalog: Catalog, settings: CollectionSettings, delays: CollectionDelays
 ) -> Plan:

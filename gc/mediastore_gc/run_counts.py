@@ -12,6 +12,7 @@ class RunCounts:
     expired_uploads: int = 0
     expired_bytes: int = 0
     purged_objects: int = 0
+    released_variants: int = 0
     removed_blobs: int = 0
     released_references: int = 0
     doomed_keys: int = 0

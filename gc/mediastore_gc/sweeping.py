@@ -1,4 +1,4 @@
-"""Drops records that are past their use, batch by batch, and folds what triggers have counted."""
+"""Drops what is past its use, records and variants, and folds what triggers have counted."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ from mediastore.catalog.collection import sweep
 from mediastore.catalog.counts import fold_changes
 from mediastore.catalog.erasing import finish_erasures
 from mediastore.catalog.pool import Catalog
+from mediastore.catalog.purges import sweep_purges
+from mediastore.catalog.variants import release_variants, sweep_variants
 from mediastore.catalog.watching import sweep_audits
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.erasing import Eraser
@@ -44,6 +46,20 @@ async def sweep_some(
         limit=limit,
     )
     rows += await sweep_audits(catalog, AUDITS_KEPT_SECONDS, limit)
+    rows += await sweep_purges(catalog, limit)
+    rows += await sweep_variants(catalog, delays.revive_seconds + delays.window_seconds, limit)
     rows += await finish_erasures(catalog)
     rows += await eraser.forget_old(settings.erasures_kept_seconds)
     return Swept(rows, folded)
+
+
+async def release_some(
+    catalog: Catalog, settings: CollectionSettings, delays: CollectionDelays, *, limit: int
+) -> int:
+    """Variants whose source goes, or that nobody has used for long; how many."""
+    return await release_variants(
+        catalog,
+        limit,
+        revive_seconds=delays.revive_seconds,
+        unused_seconds=settings.variants_unused_seconds,
+    )

@@ -1,7 +1,7 @@
 """Legal erasure in the catalog: asked for, removed, marked, told of.
 
 One function is one step in one transaction, and every step may be repeated. The rules are in
-migrations/0018_pre_erasure.sql (INV-6, INV-7).
+migrations/0018_pre_erasure.sql and 0038_pre_last_references.sql (INV-6, INV-7).
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -54,7 +54,9 @@ class ScopeContents:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One erasure and how far it is. `keys` were marked to go before their window."""
+    """One erasure and how far it is. `keys` were marked to go before their window, or are waited
+    for: a worker had claimed them, or another erasure has marked them.
+    """
 
     id: UUID
     tenant: str
@@ -209,10 +211,22 @@ async def erase_purged(catalog: Catalog, id_: UUID, limit: int = OBJECTS_MAX) ->
     return erased
 
 
+async def erase_variants(catalog: Catalog, id_: UUID, limit: int = OBJECTS_MAX) -> int:
+    """Remove the variants of what was erased, once nothing else needs their sources; how many."""
+    erased: int = await catalog.fetch_value("erase_variants", id_, limit)
+    return erased
+
+
 async def note_removed(catalog: Catalog, id_: UUID) -> bool:
     """Record that nothing of its scope is left. False: something is, or may be."""
     removed: bool = await catalog.fetch_value("erasure_removed", id_)
     return removed
+
+
+async def waits_for_transactions(catalog: Catalog, id_: UUID) -> bool:
+    """Whether transactions are open that began before it was asked for."""
+    waits: bool | None = await catalog.fetch_value("erasure_waits", id_)
+    return bool(waits)
 
 
 async def mark_keys(catalog: Catalog, id_: UUID, entries: int = ENTRIES_MAX) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mediastore.errors import BadRequest, InvariantBroken
+from mediastore.http_sections import CorsOrigin
 from mediastore.settings import DAY_SECONDS
 
 Expiry = Literal["sliding", "fixed"]
@@ -17,6 +18,8 @@ TypeMismatch = Literal["trust", "correct", "refuse"]
 
 URL_LENGTH_MAX = 2048
 CONTENT_TYPES_MAX = 64
+PRESETS_MAX = 100
+CORS_ORIGINS_MAX = 100
 _TYPE_PATTERN = r"^[!#$%&'+.^_`|~0-9a-z-]+/([!#$%&'+.^_`|~0-9a-z-]+|\*)$"
 
 
@@ -24,6 +27,14 @@ def _split(value: object) -> object:
     """The command line gives a list as text with commas."""
     if isinstance(value, str):
         return tuple(part.strip().lower() for part in value.split(","))
+    return value
+
+
+def _split_pairs(value: object) -> object:
+    """The command line gives names and values as text."""
+    if isinstance(value, str):
+        pairs = (part.strip().partition("=") for part in value.split(","))
+        return {name: meaning for name, _, meaning in pairs}
     return value
 
 
@@ -41,6 +52,19 @@ ContentTypes = Annotated[
     tuple[Annotated[str, Field(pattern=_TYPE_PATTERN)], ...],
     Field(min_length=1, max_length=CONTENT_TYPES_MAX),
     BeforeValidator(_split),
+]
+CorsOrigins = Annotated[
+    tuple[CorsOrigin, ...],
+    Field(min_length=1, max_length=CORS_ORIGINS_MAX),
+    BeforeValidator(_split),
+]
+Presets = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")],
+        Annotated[str, Field(max_length=256)],
+    ],
+    Field(min_length=1, max_length=PRESETS_MAX),
+    BeforeValidator(_split_pairs),
 ]
 
 
@@ -71,6 +95,17 @@ class TenantPolicy(BaseModel):
         None,
         description="When content is not of its declared type: `trust` the declaration, `correct` "
         "it, or `refuse` the upload. Without, `uploads.type_mismatch`.",
+    )
+    cors_origins: CorsOrigins | None = Field(
+        None,
+        description="Whose pages may read the tenant's media, with commas: "
+        "`https://app.example.com`, `https://*.example.com` or `*`. Without, "
+        "`cors.allowed_origins`.",
+    )
+    image_presets: Presets | None = Field(
+        None,
+        description="Named transforms, with commas: `card=fill-300x200,hero=fit-1600x0`; before "
+        "those of `images.presets`.",
     )
     before_create_url: Url | None = Field(
         None, description="Asked before anything is created: it allows, changes or denies."

@@ -2,23 +2,38 @@
 ones.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
+
+import asyncpg
 
 from mediastore.catalog.pool import Catalog
 
 
 @dataclass(frozen=True, slots=True)
 class ReadableContent:
-    """What a live object lets its tenant read. `name` is None when a blob was asked for."""
+    """What a live object lets its tenant read. `name` is None when a blob was asked for: its oldest
+    live object speaks then, but for the name.
+    """
 
+    tenant: str
+    id: UUID
+    owner: str
     blob: bytes
     size: int
     content_type: str
     name: str | None
     created_at: datetime
     public: bool
+    digests: Mapping[str, bytes] = field(default_factory=dict)
+    """Of the whole content, by the names of RFC 9530, as far as its uploads have declared them."""
+    cors_origins: tuple[str, ...] | None = None
+    """The tenant's own, where its policy has them."""
+    source: bytes | None = None
+    """Of a variant: what it was made of, whose purge means the variant too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +56,30 @@ class ChunkPlace:
 async def find_readable_object(catalog: Catalog, tenant: str, id_: UUID) -> ReadableContent | None:
     """What the tenant's live object gives to read; None when there is none."""
     row = await catalog.fetch_row("readable_object", tenant, id_)
-    if row is None:
-        return None
-    return ReadableContent(
-        row["blob"], row["size"], row["content_type"], row["name"], row["created_at"], False
-    )
+    return None if row is None else _readable_content(tenant, row)
 
 
 async def find_readable_blob(catalog: Catalog, tenant: str, blob: bytes) -> ReadableContent | None:
     """What the blob gives to read if a live object of the tenant points at it, else None."""
     row = await catalog.fetch_row("readable_blob", tenant, blob)
-    if row is None:
-        return None
+    return None if row is None else _readable_content(tenant, row)
+
+
+def _readable_content(tenant: str, row: asyncpg.Record) -> ReadableContent:
+    digests = {"sha-256": row["sha_256"], "sha-512": row["sha_512"]}
+    origins = row["cors_origins"]
     return ReadableContent(
-        blob, row["size"], row["content_type"], None, row["created_at"], row["public"]
+        tenant=tenant,
+        id=row["id"],
+        owner=row["owner"],
+        blob=row["blob"],
+        size=row["size"],
+        content_type=row["content_type"],
+        name=row["name"],
+        created_at=row["created_at"],
+        public=row["public"],
+        digests={name: digest for name, digest in digests.items() if digest is not None},
+        cors_origins=None if origins is None else tuple(json.loads(origins)),
     )
 
 

@@ -10,6 +10,9 @@ from mediastore.catalog.policy import TenantPolicy
 from mediastore.catalog.tenants import Tenant
 from mediastore.commands.command_line import Config, Json, chosen_settings, show, with_catalog
 from mediastore.errors import BadRequest
+from mediastore.images.grammar import parse_presets
+from mediastore.links import tenant_link_secret
+from mediastore.origin_errors import LinksNotConfigured
 
 tenant_app = typer.Typer(help="Tenants: isolation boundaries.", no_args_is_help=True)
 key_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
@@ -62,12 +65,13 @@ def tenant_set(
     """Change a tenant's policy; running services take it up within seconds.
 
     Names: public, trash_seconds, upload_expires_seconds, upload_expiry, size_max_bytes,
-    content_types, type_mismatch, before_create_url, webhook_url.
+    content_types, type_mismatch, cors_origins, image_presets, before_create_url, webhook_url.
     """
     given = _parsed(changes)
     public = _public(given.pop("public", None))
     trash_seconds = _number("trash_seconds", given.pop("trash_seconds", None))
     policy: dict[str, Any] = {name: value or None for name, value in given.items()}
+    parse_presets(TenantPolicy().changed(policy).image_presets or {})
     made = with_catalog(
         chosen_settings(context, config),
         lambda catalog: tenants.change_tenant(
@@ -145,6 +149,21 @@ def key_renew_tokens(
     settings = chosen_settings(context, config)
     with_catalog(settings, lambda catalog: tenants.renew_token_secret(catalog, tenant))
     print(f"renewed {tenant}")
+
+
+@key_app.command("link-secret")
+def key_link_secret(
+    context: typer.Context,
+    tenant: Annotated[str, typer.Argument(help="Whose links.")],
+    config: Config = None,
+) -> None:
+    """Print the key id and the secret that the tenant's app signs links with (docs/serving.md)."""
+    settings = chosen_settings(context, config)
+    if not settings.links.keys:
+        raise LinksNotConfigured
+    with_catalog(settings, lambda catalog: tenants.known_tenant(catalog, tenant))
+    key = settings.links.keys[0]
+    print(key.id, tenant_link_secret(key.secret.get_secret_value(), tenant))
 
 
 def _shown(tenant: Tenant) -> dict[str, Any]:

@@ -11,15 +11,11 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from mediastore.catalog.pool import Catalog
-from mediastore.catalog.reading import (
-    ReadableContent,
-    find_readable_blob,
-    find_readable_object,
-)
+from mediastore.catalog.reading import find_readable_blob, find_readable_object
 from mediastore.catalog.tenants import is_tenant_id
 from mediastore.clock import Clock
 from mediastore.content.hashing import parse_hash
-from mediastore.delivery.readable import Readable, readable_blob, readable_object
+from mediastore.delivery.readable import Readable
 from mediastore.settings import DeliverySettings
 
 Key = tuple[str, str, str]
@@ -52,7 +48,7 @@ class AllowedReads:
 
         async def ask() -> Readable | None:
             found = await find_readable_object(self._catalog, tenant, uuid)
-            return self._rendered(found, readable_object)
+            return None if found is None else Readable.of(found)
 
         return await self._ask((_OBJECT, tenant, str(uuid)), ask)
 
@@ -71,7 +67,7 @@ class AllowedReads:
 
         async def ask() -> Readable | None:
             found = await find_readable_blob(self._catalog, tenant, hash_)
-            return self._rendered(found, readable_blob)
+            return None if found is None else Readable.of(found)
 
         return await self._ask(key, ask)
 
@@ -133,11 +129,6 @@ class AllowedReads:
             if len(self._believed) > self._entries_max:
                 self._believed.popitem(last=False)
         return readable
-
-    def _rendered(
-        self, found: ReadableContent | None, render: Callable[[ReadableContent], Readable]
-    ) -> Readable | None:
-        return None if found is None else render(found)
 
 
 def _retrieve(task: asyncio.Task[Readable | None]) -> None:

@@ -9,6 +9,7 @@ after `spool_after_seconds`, or as soon as somebody waits for memory.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ import structlog
 from mediastore.catalog.reading import ChunkPlace
 from mediastore.clock import Clock
 from mediastore.delivery.cache import ChunkCache
-from mediastore.delivery.spool import Spool, SpoolFile
+from mediastore.delivery.held import HeldChunk
+from mediastore.delivery.spool import Spool
 from mediastore.errors import Overloaded, StorageFull
 from mediastore.memory import MemoryBudget, Reservation
 from mediastore.settings import MemorySettings
@@ -29,68 +31,12 @@ SPOOL_RETRY_SECONDS_MIN = 1.0
 STARVED_SPOOL_SECONDS = 0.25  # a quick reader is done with a chunk before that
 
 
-class HeldChunk:
-    """A verified chunk that one or more readers hold; each calls `release` once."""
+class Standing(Enum):
+    """How near a chunk is: in memory, in a fetch that somebody else has begun, or in the store."""
 
-    __slots__ = (
-        "_file",
-        "_owner",
-        "_reservation",
-        "data",
-        "hash",
-        "keeper",
-        "readers",
-        "size",
-        "spooling",
-    )
-
-    def __init__(
-        self, owner: "Chunks", hash_: bytes, data: bytes, reservation: Reservation | None
-    ) -> None:
-        self._owner = owner
-        self._reservation = reservation
-        self._file: SpoolFile | None = None
-        self.hash = hash_
-        self.size = len(data)
-        self.data: bytes | None = data
-        self.readers = 1
-        self.spooling = False
-        self.keeper: asyncio.Task[None] | None = None
-
-    @property
-    def cached(self) -> bytes | None:
-        """The bytes, when they are the cache's own: they may be sent as they lie there."""
-        return self.data if self._reservation is None else None
-
-    async def read(self, start: int, end: int) -> bytes:
-        """A copy of the bytes `start` to `end`, from memory or from the spool. Raises OSError."""
-        if self.data is not None:
-            return self.data[start:end]
-        if self._file is None:
-            raise RuntimeError("a held chunk is in memory or in a file")
-        return await self._file.read(start, end)
-
-    def release(self) -> None:
-        """This reader is done."""
-        if self.readers <= 0:
-            raise RuntimeError("a chunk was released more often than it was taken")
-        self.readers -= 1
-        self._owner._released(self)
-
-    def give_back(self) -> None:
-        """The chunk's memory is not held here any more."""
-        self.data = None
-        if self._reservation is not None:
-            self._reservation.close()
-
-    def move_to(self, file: SpoolFile) -> None:
-        self._file = file
-        self.give_back()
-
-    def close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    AT_HAND = "at hand"
+    UNDER_WAY = "under way"
+    AWAY = "away"
 
 
 class _Flight:
@@ -135,9 +81,15 @@ class Chunks:
             self._metrics.chunk_cache_hits.inc()
         return data
 
+    def standing(self, hash_: bytes) -> "Standing":
+        """Where this chunk would come from now."""
+        if hash_ in self._cache or hash_ in self._loose:
+            return Standing.AT_HAND
+        return Standing.UNDER_WAY if hash_ in self._flights else Standing.AWAY
+
     def at_hand(self, hash_: bytes) -> bool:
         """Whether a fetch would gain nothing."""
-        return hash_ in self._cache or hash_ in self._loose or hash_ in self._flights
+        return self.standing(hash_) is not Standing.AWAY
 
     def take_at_hand(self, hash_: bytes) -> HeldChunk | None:
         """Hold a chunk that is in memory; the caller releases it."""
@@ -145,7 +97,7 @@ class Chunks:
         if held is not None:
             held.readers += 1
         elif (data := self._cache.pin(hash_)) is not None:
-            held = HeldChunk(self, hash_, data, None)
+            held = HeldChunk(self._released, hash_, data, None)
         else:
             return None
         self._metrics.chunk_cache_hits.inc()
@@ -212,9 +164,9 @@ class Chunks:
             if not readers:
                 return None
             # One object for all of them; the cache counts them one by one.
-            held = HeldChunk(self, hash_, data, None)
+            held = HeldChunk(self._released, hash_, data, None)
         elif readers:
-            held = self._loose[hash_] = HeldChunk(self, hash_, data, reservation)
+            held = self._loose[hash_] = HeldChunk(self._released, hash_, data, reservation)
             held.keeper = asyncio.create_task(self._keep(held, reservation))
             self._keepers.add(held.keeper)
             held.keeper.add_done_callback(self._keepers.discard)

@@ -1,10 +1,11 @@
 """A read, from the question whether it is allowed to its last byte.
 
-The order: allowed (INV-10), preconditions, range, the first chunk verified (INV-9), and only then a
-status line. So whatever is wrong by then is told as a problem; what goes wrong later ends the
+The order: allowed (INV-10), preconditions, ranges, the first chunk verified (INV-9), and only then
+a status line. So whatever is wrong by then is told as a problem; what goes wrong later ends the
 connection before any byte of a chunk that is not whole and verified.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,15 +13,13 @@ import structlog
 from aiohttp import hdrs, web
 
 from mediastore.clock import Clock
-from mediastore.cors import Cors
 from mediastore.delivery.allowed import AllowedReads
-from mediastore.delivery.conditionals import (
-    Outcome,
-    evaluate,
-    range_applies,
-)
-from mediastore.delivery.headers import HeaderLines
-from mediastore.delivery.ranges import ByteRange, parse_range
+from mediastore.delivery.chunks import Standing
+from mediastore.delivery.conditionals import Outcome, evaluate, range_applies
+from mediastore.delivery.granting import Grant
+from mediastore.delivery.headers import Asked, HeaderLines, HeaderRenderer, wanted_digest
+from mediastore.delivery.multipart import multipart
+from mediastore.delivery.ranges import ByteRange, parse_ranges
 from mediastore.delivery.readable import Readable
 from mediastore.delivery.reader import BlobReader, Piece, ReaderParts
 from mediastore.delivery.sending import Answer, DateLine
@@ -31,6 +30,7 @@ from mediastore.errors import (
 )
 from mediastore.problems import problem_response
 from mediastore.telemetry.metrics import Metrics
+from mediastore.tenant_cors import TenantCors
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,11 @@ log = structlog.get_logger(__name__)
 SMALL_BODY_BYTES: Final = 64 * 1024
 # What is not the cache's own is sent in copies of this size: all that a stalled reader may hold.
 SLICE_BYTES: Final = 64 * 1024
+# RFC 9211, and how long the first chunk took.
+_HIT: Final = b"Cache-Status: mediastore; hit\r\nServer-Timing: read;desc=hit\r\n"
+_MISS: Final = b"Cache-Status: mediastore; fwd=miss%b\r\nServer-Timing: read;desc=miss;dur=%.1f\r\n"
+_WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
+Parts = Sequence[tuple[bytes, ByteRange]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +54,65 @@ class Delivery:
     clock: Clock
     metrics: Metrics
     date: DateLine
-    cors: Cors | None
+    cors: TenantCors
+    renderer: HeaderRenderer
     send_idle_timeout_seconds: float
+    ranges_max: int
 
     async def answer(
-        self, request: web.Request, readable: Readable, filename: str | None
+        self,
+        request: web.Request,
+        readable: Readable,
+        filename: str | None,
+        grant: Grant,
+        also: tuple[tuple[str, str], ...] = (),
     ) -> web.StreamResponse:
-        """Answer a GET or HEAD of something that this client may read."""
-        lines = readable.lines(filename)
+        """Answer a GET or HEAD of something that this client may read. `also` are header fields
+        for any status.
+        """
+        headers = request.headers
+        if _WANT_REPR_DIGEST in headers:
+            digest = wanted_digest(headers.getall(_WANT_REPR_DIGEST))
+            asked = Asked(filename, grant, digest, also)
+        else:
+            asked = Asked(filename, grant, also=also)
+        lines = readable.lines(asked, self.renderer)
         try:
             outcome = self._preconditions(request, lines)
             if outcome is Outcome.NOT_MODIFIED:
-                return await self._answer(request, 304).send_whole(lines.not_modified)
-            wanted = self._range(request, readable, lines)
+                return await self._answer(request, readable, 304).send_whole(lines.not_modified)
+            ranges = self._ranges(request, readable, lines)
         except RangeNotSatisfiable as error:
             response = problem_response(error)
             response.headers["Content-Range"] = f"bytes */{readable.size}"
             return response
-        if wanted is None:
-            answer, block = self._answer(request, 200), lines.whole
-            start, end = 0, readable.size
+        if ranges is None:
+            answer, block = self._answer(request, readable, 200), lines.whole
+            parts: Parts = ((b"", ByteRange(0, readable.size)),)
+            tail = b""
         else:
-            answer, start, end = self._answer(request, 206), wanted.start, wanted.end
-            block = b"%bContent-Length: %d\r\nContent-Range: %b\r\n" % (
-                lines.content,
-                end - start,
-                wanted.content_range(readable.size).encode(),
-            )
+            answer = self._answer(request, readable, 206)
+            block, parts, tail = _partial(ranges, lines, readable.size)
         try:
-            if request.method == hdrs.METH_HEAD or start == end:
+            if request.method == hdrs.METH_HEAD or readable.size == 0:
                 return await answer.send_whole(block)
-            if end - start <= SMALL_BODY_BYTES:
-                # The whole of a blob of one chunk has the blob's own hash.
-                data = self.parts.chunks.peek(readable.blob)
-                if data is not None:
-                    self.metrics.bytes_sent.inc(end - start)
-                    return await answer.send_whole(block, data[start:end])
-            return await self._stream(answer, block, readable, start, end)
+            if not tail:
+                first = parts[0][1]
+                if first.end - first.start <= SMALL_BODY_BYTES:
+                    # The whole of a blob of one chunk has the blob's own hash.
+                    data = self.parts.chunks.peek(readable.blob)
+                    if data is not None:
+                        self.metrics.bytes_sent.inc(first.end - first.start)
+                        return await answer.send_whole(block + _HIT, data[first.start : first.end])
+            return await self._stream(answer, block, readable, parts, tail)
         except ConnectionError:
             return answer.give_up()
 
-    def _answer(self, request: web.Request, status: int) -> Answer:
+    def _answer(self, request: web.Request, readable: Readable, status: int) -> Answer:
         marks = self.date.current()
-        if self.cors is not None:
-            marks += self.cors.lines(request.headers.get(hdrs.ORIGIN))
+        cors = self.cors.of(readable.content.cors_origins)
+        if cors is not None:
+            marks += cors.lines(request.headers.get(hdrs.ORIGIN))
         return Answer(
             request,
             status,
@@ -114,44 +134,64 @@ class Delivery:
             raise PreconditionFailed
         return outcome
 
-    def _range(
+    def _ranges(
         self, request: web.Request, readable: Readable, lines: HeaderLines
-    ) -> ByteRange | None:
+    ) -> list[ByteRange] | None:
+        """None for the whole. Range has a meaning for GET alone (14.2), and one line of it."""
         header = request.headers.get(hdrs.RANGE)
         if header is None or request.method != hdrs.METH_GET:
+            return None
+        if len(request.headers.getall(hdrs.RANGE)) > 1:
             return None
         if_range = request.headers.get(hdrs.IF_RANGE)
         if not range_applies(if_range, lines.validators, now=self.clock.now()):
             return None
-        return parse_range(header, readable.size)
+        return parse_ranges(header, readable.size, ranges_max=self.ranges_max)
 
     async def _stream(
-        self, answer: Answer, block: bytes, readable: Readable, start: int, end: int
+        self, answer: Answer, block: bytes, readable: Readable, parts: Parts, tail: bytes
     ) -> web.StreamResponse:
         # A blob of one chunk has that chunk's hash: if it is at hand, its manifest is not needed.
         whole = self.parts.chunks.take_at_hand(readable.blob)
         if whole is not None:
             try:
-                answer.begin(block)
-                return await self._send_or_break_off(answer, Piece(whole, start, end))
+                answer.begin(block + _HIT)
+                for head, part in parts:
+                    await answer.send_if_any(head)
+                    await self._send(answer, Piece(whole, part.start, part.end))
+                await answer.send_if_any(tail)
             finally:
                 whole.release()
-        async with BlobReader(self.parts, readable.blob, readable.size, start, end) as reader:
-            piece = await reader.next()  # what is wrong by here is told as a problem
-            answer.begin(block)
-            return await self._send_or_break_off(answer, piece, reader)
-
-    async def _send_or_break_off(
-        self, answer: Answer, piece: Piece | None, reader: BlobReader | None = None
-    ) -> web.StreamResponse:
+            return answer.finish()
+        started = self.clock.monotonic()
+        begun = False
         try:
-            while piece is not None:
-                await self._send(answer, piece)
-                piece = None if reader is None else await reader.next()
+            for head, part in parts:
+                async with BlobReader(
+                    self.parts, readable.blob, readable.size, part.start, part.end
+                ) as reader:
+                    piece = await reader.next()
+                    if not begun:  # what is wrong by here is told as a problem
+                        answer.begin(block + self._first_read(reader, started))
+                        begun = True
+                    await answer.send_if_any(head)
+                    while piece is not None:
+                        await self._send(answer, piece)
+                        piece = await reader.next()
+            await answer.send_if_any(tail)
         except MediastoreError as error:
+            if not begun:
+                raise
             log.error("answer_broken_off", code=error.code, detail=error.detail)
             return answer.break_off()
         return answer.finish()
+
+    def _first_read(self, reader: BlobReader, started: float) -> bytes:
+        """Where the first chunk came from, as header lines."""
+        if reader.first is Standing.AT_HAND:
+            return _HIT
+        collapsed = b"; collapsed" if reader.first is Standing.UNDER_WAY else b""
+        return _MISS % (collapsed, (self.clock.monotonic() - started) * 1000)
 
     async def _send(self, answer: Answer, piece: Piece) -> None:
         cached = piece.chunk.cached
@@ -164,3 +204,20 @@ class Delivery:
             data = await piece.chunk.read(position, min(position + SLICE_BYTES, piece.end))
             await answer.send(data)
             self.metrics.bytes_sent.inc(len(data))
+
+
+def _partial(
+    ranges: Sequence[ByteRange], lines: HeaderLines, size: int
+) -> tuple[bytes, Parts, bytes]:
+    """The header lines of a 206, its parts, and what ends its body."""
+    if len(ranges) == 1:
+        (wanted,) = ranges
+        block = b"%bContent-Length: %d\r\nContent-Range: %b\r\n" % (
+            lines.content,
+            wanted.end - wanted.start,
+            wanted.content_range(size).encode(),
+        )
+        return block, ((b"", wanted),), b""
+    body = multipart(ranges, lines.content_type, size)
+    block = b"%b%bContent-Length: %d\r\n" % (body.content_type, lines.but_type, body.length)
+    return block, body.parts, body.tail

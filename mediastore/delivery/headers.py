@@ -6,11 +6,17 @@ Content-Security-Policy.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import quote
 
+from mediastore.catalog.reading import ReadableContent
+from mediastore.content.digests import MalformedDigest, format_digests, parse_wanted_digests
+from mediastore.delivery.caching import cache_fields, tag_fields, tags_of
 from mediastore.delivery.conditionals import Validators
+from mediastore.delivery.granting import Grant
+from mediastore.settings import CdnSettings
 
 INLINE_TYPES = frozenset(
     {
@@ -43,15 +49,26 @@ INLINE_TYPES = frozenset(
 )
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 UNKNOWN_TYPE = "application/octet-stream"
-# Content-addressed URLs never change (RFC 8246). No s-maxage: it would also forbid serving stale.
-BLOB_PUBLIC = "public, max-age=31536000, immutable"
-BLOB_PRIVATE = "private, max-age=31536000, immutable"
-OBJECT = "private, no-cache"
+DIGEST = "sha-256"
+# Of those that RFC 9530 calls active; BLAKE3, which every content has, is not registered.
+DIGESTS = ("sha-256", "sha-512")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
 _NOT_IN_QUOTES = re.compile(r'[^\x20-\x7e]|["\\%]')
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f/\\]")
 _FILENAME_LENGTH_MAX = 255
 _ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187, attr-char, beside letters and digits
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the headers of one content differ by."""
+
+    filename: str | None
+    grant: Grant
+    digest: str | None = DIGEST
+    """The algorithm of Repr-Digest; None for a client that wants none."""
+    also: tuple[tuple[str, str], ...] = ()
+    """More fields, of answers of every status: Vary, Content-Location."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +82,71 @@ class HeaderLines:
     """For 200 and its HEAD, with Content-Length."""
     not_modified: bytes
     """For 304: what a cache updates its copy with (RFC 9110, 15.4.5)."""
+    content_type: bytes
+    """For each part of several ranges, which as a whole have another type."""
+    but_type: bytes
+    """`content` without Content-Type, for the whole of several ranges."""
 
 
-def render(
-    *,
-    blob: bytes,
-    size: int,
-    modified: int,
-    content_type: str,
-    filename: str | None,
-    cache_control: str,
-) -> HeaderLines:
-    """`size` in bytes, `modified` in Unix seconds; `filename` as it is, in any characters."""
-    tag = blob.hex()
-    kept = [
-        ("Cache-Control", cache_control),
-        ("ETag", f'"{tag}"'),
-        ("Last-Modified", formatdate(modified, usegmt=True)),
-    ]
-    safe_type = content_type if _MEDIA_TYPE.fullmatch(content_type) else UNKNOWN_TYPE
-    inline = safe_type.partition(";")[0].strip().lower() in INLINE_TYPES
-    described = [
-        ("Accept-Ranges", "bytes"),
-        ("Content-Type", safe_type),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Content-Disposition", content_disposition(filename, inline=inline)),
-    ]
-    if not inline:
-        described.append(("Content-Security-Policy", SANDBOX))
-    content = _lines(described + kept)
-    return HeaderLines(
-        Validators(tag, modified),
-        content,
-        whole=content + b"Content-Length: %d\r\n" % size,
-        not_modified=_lines(kept),
-    )
+class HeaderRenderer:
+    """Made once from the settings."""
+
+    def __init__(self, cdn: CdnSettings) -> None:
+        self._cdn = cdn
+
+    def render(self, content: ReadableContent, asked: Asked) -> HeaderLines:
+        """The file name may have any characters; nothing of it becomes a field of its own."""
+        tag = content.blob.hex()
+        modified = int(content.created_at.timestamp())
+        kept = [
+            *cache_fields(asked.grant, self._cdn),
+            ("ETag", f'"{tag}"'),
+            ("Last-Modified", formatdate(modified, usegmt=True)),
+            *asked.also,
+        ]
+        safe_type = content.content_type
+        if not _MEDIA_TYPE.fullmatch(safe_type):
+            safe_type = UNKNOWN_TYPE
+        inline = safe_type.partition(";")[0].strip().lower() in INLINE_TYPES
+        described = [
+            ("Accept-Ranges", "bytes"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Content-Disposition", content_disposition(asked.filename, inline=inline)),
+            # Who may read it may show it in any page; a key's holder, in pages of the same site.
+            ("Cross-Origin-Resource-Policy", "cross-origin" if asked.grant.shared else "same-site"),
+        ]
+        if not inline:
+            described.append(("Content-Security-Policy", SANDBOX))
+        if asked.digest is not None and content.digests:
+            described.append(("Repr-Digest", _repr_digest(content.digests, asked.digest)))
+        if asked.grant.shared:
+            described += tag_fields(tags_of(content), self._cdn)
+        but_type, type_line = _lines(described + kept), _lines([("Content-Type", safe_type)])
+        return HeaderLines(
+            Validators(tag, modified),
+            type_line + but_type,
+            whole=b"%bContent-Length: %d\r\n" % (type_line + but_type, content.size),
+            not_modified=_lines(kept),
+            content_type=type_line,
+            but_type=but_type,
+        )
+
+
+def wanted_digest(lines: Sequence[str]) -> str | None:
+    """The algorithm that Want-Repr-Digest asks for most (RFC 9530, section 4): ours for one that is
+    not understood, None where every one that we have is unwanted.
+    """
+    try:
+        wanted = parse_wanted_digests(lines)
+    except MalformedDigest:
+        return DIGEST
+    return next((algorithm for algorithm in wanted if algorithm in DIGESTS), None)
+
+
+def _repr_digest(digests: Mapping[str, bytes], algorithm: str) -> str:
+    """Of the whole content, whatever part of it is sent; another one where this is not known."""
+    known = algorithm if algorithm in digests else min(digests)
+    return format_digests({known: digests[known]})
 
 
 def content_disposition(filename: str | None, *, inline: bool) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from mediastore.catalog.reading import ChunkPlace
-from mediastore.delivery.chunks import Chunks, HeldChunk
+from mediastore.delivery.chunks import Chunks, Standing
 from mediastore.delivery.fetching import VerifiedStore
+from mediastore.delivery.held import HeldChunk
 from mediastore.delivery.layout import Layouts
 from mediastore.errors import ContentMissing, MediastoreError
 
@@ -48,6 +49,8 @@ class BlobReader:
         self._places: deque[ChunkPlace] = deque()
         self._ahead: dict[ChunkPlace, asyncio.Task[HeldChunk]] = {}
         self._held: HeldChunk | None = None
+        self.first: Standing | None = None
+        """Where the first chunk was when it was asked for."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,6 +76,8 @@ class BlobReader:
         if not self._places:
             self._places.extend(await self._find())
         place = self._places.popleft()
+        if self.first is None:
+            self.first = self._parts.chunks.standing(place.hash)
         self._held, place = await self._take(place)
         piece = Piece(
             self._held, self._offset - place.start, min(self._end, place.end) - place.start

@@ -124,6 +124,11 @@ class Answer:
         else:
             await self._send(data)
 
+    async def send_if_any(self, data: bytes) -> None:
+        """As `send`; nothing for no bytes."""
+        if data:
+            await self.send(data)
+
     def finish(self) -> SentResponse:
         """The whole body was sent."""
         return _SENT[self._status, self._keep_alive]

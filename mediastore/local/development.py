@@ -3,6 +3,7 @@
     DIR/postgres         the database of a local Postgres (its log: DIR/postgres.log)
     DIR/chunks           the directory chunk store
     DIR/dev-api-key      the key of tenant `dev`, reused by every start
+    DIR/dev-link-secret  what signed links are made with, reused as well
     DIR/mediastore.toml  a configuration for mediastore and mediastore-gc; written by every start
     DIR/dev.lock         held while it runs
 
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -43,6 +45,7 @@ DATABASE = "mediastore"
 TENANT = "dev"
 POSTGRES_LOG_MAX_BYTES = 16 * MIB
 POSTGRES_POLL_SECONDS = 1.0
+LINK_SECRET_LENGTH = 43  # of 32 bytes in base64url
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ class DataFolder:
     @property
     def key(self) -> Path:
         return self.root / "dev-api-key"
+
+    @property
+    def link_secret(self) -> Path:
+        return self.root / "dev-link-secret"
 
     @property
     def config(self) -> Path:
@@ -102,7 +109,8 @@ async def _develop(
     dsn = postgres.dsn(DATABASE)
     await _ensure_database(postgres.dsn("postgres"))
     await migrate(dsn)
-    write_config(folder, dsn, host, port)
+    link_secret = _ensure_link_secret(folder.link_secret)
+    write_config(folder, dsn, host, port, link_secret)
     # Given as flags, not left to the file alone: an environment that points to a production
     # database or store must not win here.
     settings = load_settings(
@@ -119,7 +127,7 @@ async def _develop(
         )
 
 
-def write_config(folder: DataFolder, dsn: str, host: str, port: int) -> None:
+def write_config(folder: DataFolder, dsn: str, host: str, port: int, link_secret: str) -> None:
     """The TOML that other commands take to meet this server's database and chunk store."""
     # A JSON string is a TOML basic string.
     text = f"""\
@@ -135,6 +143,9 @@ dsn = {json.dumps(dsn)}
 [chunk_store]
 driver = "directory"
 directory = {json.dumps(str(folder.chunks))}
+
+[links]
+keys = [{{ id = "dev", secret = {json.dumps(link_secret)} }}]
 """
     _write_private(folder.config, text)
 
@@ -160,6 +171,8 @@ Store something and read it back; paste this into another terminal:
     -H 'Content-Type: text/plain' '{url}/v1/objects?name=hello.txt' \\
     | sed 's/.*"id": *"\\([^"]*\\)".*/\\1/')
   curl -sS -H "Authorization: Bearer $KEY" "{url}/v1/objects/$ID/content"
+  # a link that opens it in a browser, for an hour or two
+  curl -sS -X POST -H "Authorization: Bearer $KEY" "{url}/v1/objects/$ID/links"
 
 What collection would do (its delays are the safe ones: space comes back after days):
 
@@ -198,6 +211,15 @@ async def _ensure_key(settings: Settings, clock: Clock, path: Path) -> str:
         key = await tenants.create_api_key(catalog, TENANT, name="mediastore dev")
     _write_private(path, key + "\n")
     return key
+
+
+def _ensure_link_secret(path: Path) -> str:
+    """The secret in `path` if it is long enough to be one, else a new one, kept there."""
+    if path.exists() and len(kept := path.read_text().strip()) >= LINK_SECRET_LENGTH:
+        return kept
+    made = secrets.token_urlsafe(32)
+    _write_private(path, made + "\n")
+    return made
 
 
 @asynccontextmanager

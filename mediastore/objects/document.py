@@ -32,9 +32,14 @@ def object_document(item: Object, *, public_url: str) -> dict[str, Any]:
 
 
 def url_filename(name: str) -> str:
-    """The last part of `name` as one URL segment that no proxy takes for a directory."""
+    """`last_part` of `name` as one URL segment."""
+    return quote(last_part(name), safe="")
+
+
+def last_part(name: str) -> str:
+    """The last part of `name`; never empty, and nothing that a proxy takes for a directory."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return quote(UNNAMED if last in ("", ".", "..") else last, safe="")
+    return UNNAMED if last in ("", ".", "..") else last
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -26,6 +26,7 @@ from mediastore.errors import Conflict, Gone, NotFound, UploadFinishing
 from mediastore.objects.cursor import make_cursor
 from mediastore.objects.document import object_document
 from mediastore.objects.fields import parse_object_id, read_change, read_listing
+from mediastore.objects.links import make_link
 from mediastore.public_urls import public_base
 
 _NOT_CACHED = {"Cache-Control": "no-store"}
@@ -37,6 +38,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_patch("/v1/objects/{id}", change)
     app.router.add_delete("/v1/objects/{id}", delete)
     app.router.add_post("/v1/objects/{id}/restore", restore)
+    app.router.add_post("/v1/objects/{id}/links", make_link)
 
 
 async def list_(request: web.Request) -> web.Response:

@@ -18,6 +18,9 @@ from mediastore.telemetry.logs import LEVELS, is_console
 
 log = structlog.get_logger(__name__)
 
+# Up to PIPE_BUF, what another process writes to the same pipe does not come in between.
+WHOLE_BYTES = 4096
+
 
 class AccessLog(Protocol):
     """Takes what is to be known of a request that has ended."""
@@ -87,7 +90,15 @@ class JsonAccessLog:
         )
 
     def _write(self) -> None:
-        text = "".join(self._lines)
-        self._lines.clear()
+        lines, self._lines = self._lines, []
+        text = ""
+        for line in lines:
+            if len(text) + len(line) > WHOLE_BYTES and text:
+                self._put(text)
+                text = ""
+            text += line
+        self._put(text)
+
+    def _put(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()

@@ -212,6 +212,9 @@ class Uploads:
         )
         if upload is None:
             return Standing(None, await self._object(tenant, id_))
+        if taken is None and upload.state == "open":
+            # An older request has saved it since, and holds its epoch: it has yet to be taken.
+            return await self.take(tenant, id_, expected_offset=expected_offset, writes=writes)
         if upload.state == "finishing":
             made = await self.parts.finisher.resume(id_)
             if made is None and (found := await get_object(self.parts.catalog, tenant, id_)):

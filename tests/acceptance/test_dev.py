@@ -1,5 +1,6 @@
 """`mediastore dev`: from nothing to serving, and back to nothing that runs."""
 
+import json
 import re
 import shutil
 import signal
@@ -182,7 +183,9 @@ def test_the_printed_example_works_when_pasted(make_dev: MakeServer, folder: Pat
         check=True,
         cwd=folder,
     )
-    assert ran.stdout == "Hello, mediastore.\n"
+    content, link = ran.stdout.splitlines()
+    assert content == "Hello, mediastore."
+    assert "&sig=" in json.loads(link)["url"]
     command = re.search(r"^  (\S*mediastore-gc --config .*)$", said, re.MULTILINE)
     assert command is not None
     planned = subprocess.run(["bash", "-c", command[1]], capture_output=True, text=True)

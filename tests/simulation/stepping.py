@@ -1,228 +1,215 @@
-"""Interleaves tasks one call at a time: every SQL statement and every store call is a step.
+"""Interleaves tasks one call at a time: every SQL statement, commit and store call is a step.
 
-Exactly one call is under way; which one is next is chosen by a seed among the tasks that wait.
+Exactly one call is under way; which one is next is chosen by a seed among the tasks that wait for
+their turn. A statement that waits for another transaction's lock is parked: it lets others go on,
+and ends when that transaction does. All that a run decides comes from its seed, so the same seed
+takes the same steps (`trace`).
 """
 
 import asyncio
 import random
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import asyncpg
-import pytest
-
-from mediastore.catalog import recount
-from mediastore.catalog.pool import Catalog
-from mediastore.chunkstore.protocol import ChunkStore, DeleteResult, Entry, Versioned
+from tests.simulation.loop import SteppedLoop
+from tests.simulation.processes import WORLD, Process, ProcessDied, current_process
 
 T = TypeVar("T")
-# Turns of the loop that a task gets to reach its next call.
-TURNS = 30
+actor: ContextVar[str] = ContextVar("actor", default="?")
+OTHERS = 8  # take turns at once, about
+# How time passes: mostly by moments, now and then by as much as a delay.
+MOMENTS_SECONDS = (0.05, 0.2, 1.0, 1.0, 2.0, 3.0, 10.0)
+# Now and then somebody is quicker than all others for a while.
+FAVOUR_SHARE, FAVOURED_SHARE = 0.02, 0.8
 
 
+@dataclass(eq=False)
+class Turn:
+    """Somebody who waits: for as many transactions to end as `not_before` says, and for that many
+    steps.
+    """
+
+    actor: str
+    label: str
+    process: Process
+    granted: "asyncio.Future[None]"
+    not_before: int = 0
+    not_before_step: int = 0
+
+
+@dataclass
 class Stepper:
-    """Hands out turns."""
+    """Hands out turns. `settle` is called when a transaction has ended: it looks after what is
+    parked. `advance` moves the time.
+    """
 
-    def __init__(self, seed: int) -> None:
-        self.choice = random.Random(seed)
-        self.steps = 0
-        self._waiting: list[asyncio.Event] = []
-        self._returned = asyncio.Event()
-        self._free = False
+    seed: int
+    time_share: float = 0.15
+    """Of all steps, how many move time."""
+    choice: random.Random = field(init=False)
+    steps: int = 0
+    ended: int = 0
+    trace: list[str] = field(default_factory=list)
+    waiting: list[Turn] = field(default_factory=list)
 
-    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a turn, then do one call."""
-        if self._free:
-            return await work()
-        turn = asyncio.Event()
-        self._waiting.append(turn)
+    def __post_init__(self) -> None:
+        self.choice = random.Random(self.seed)
+        self.advance: Callable[[float], Awaitable[None]] = _stand_still
+        self._returned: asyncio.Future[None] | None = None
+        self._over = False
+        self._favoured = ""
+        self._wire = asyncio.Lock()
+
+    @property
+    def loop(self) -> SteppedLoop:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SteppedLoop)
+        return loop
+
+    def chance(self, share: float) -> bool:
+        return self.choice.random() < share
+
+    def say(self, words: str) -> None:
+        """A line of the trace."""
+        self._note(f"{_who(current_process.get())}: {words}")
+
+    @asynccontextmanager
+    async def turn(
+        self, label: str, *, not_before: int = 0, not_before_step: int = 0
+    ) -> AsyncIterator[None]:
+        """Inside, the caller alone does something. Raises ProcessDied."""
+        process = current_process.get()
+        process.check()
+        self._check()
+        granted = self.loop.create_future()
+        turn = Turn(_who(process), label, process, granted, not_before, not_before_step)
+        self.waiting.append(turn)
         try:
-            await turn.wait()
+            await turn.granted
         except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
+            if turn in self.waiting:
+                self.waiting.remove(turn)
             else:
-                self._returned.set()
+                self._end_step()
             raise
         try:
-            return await work()
+            process.check()
+            yield
         finally:
-            self._returned.set()
+            self._end_step()
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[None]:
+        """What is done to the database without a turn, when a call ends before its time."""
+        self._check()
+        with self.loop.outside():
+            async with self._wire:
+                yield
+
+    async def call(self, work: Callable[[], Awaitable[T]], label: str = "calls") -> T:
+        """Wait for a turn, then do one call."""
+        async with self.turn(label):
+            return await work()
 
     async def pause(self) -> None:
         """A step that does nothing but let others go first."""
-        await self.call(_nothing)
+        async with self.turn("waits"):
+            pass
+
+    async def pauses(self, least: int, most: int) -> None:
+        """As long as others take for so many steps each, about."""
+        steps = self.choice.randint(least, most) * OTHERS
+        if steps:
+            async with self.turn("waits", not_before_step=self.steps + steps):
+                pass
 
     async def run(
         self, tasks: Sequence["asyncio.Task[Any]"], between: Callable[[], Awaitable[None]]
     ) -> None:
         """Step until every task is done; `between` is called while nothing else runs.
 
-        When something fails, everybody is cancelled, and cleans up without taking turns.
+        When something fails, everybody is cancelled, and nobody gets a turn to clean up.
         """
-        self._free = False
         try:
+            await self.loop.idle()
             while not all(task.done() for task in tasks):
                 await self._step(between)
-        finally:
-            self._free = True
-            for turn in self._waiting:
-                turn.set()
+                await self.loop.idle()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+        except BaseException:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await self.end()
+            raise
+
+    async def end(self) -> None:
+        """Nobody gets a turn any more: it is as if all processes had died."""
+        self._over = True
+        waiting, self.waiting = self.waiting, []
+        for turn in waiting:
+            if not turn.granted.done():
+                turn.granted.set_exception(ProcessDied("the simulation is over"))
+        await self.loop.idle()
+
+    def _check(self) -> None:
+        if self._over:
+            raise ProcessDied("the simulation is over")
 
     async def _step(self, between: Callable[[], Awaitable[None]]) -> None:
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        if not self._waiting:
-            await asyncio.sleep(0.001)
-            return
         await between()
         self.steps += 1
-        self._returned.clear()
-        self._waiting.pop(self.choice.randrange(len(self._waiting))).set()
-        await self._returned.wait()
+        ready = [turn for turn in self.waiting if self._may_go_on(turn)]
+        if not self.waiting:
+            before = self.loop.elapsed
+            await self.loop.pass_time()
+            await self.advance(self.loop.elapsed - before)
+            return
+        if not ready or self.chance(self.time_share):
+            await self._pass_time()
+            return
+        if self.chance(FAVOUR_SHARE):
+            self._favoured = self.choice.choice(ready).actor
+        favoured = [turn for turn in ready if turn.actor == self._favoured]
+        if favoured and self.chance(FAVOURED_SHARE):
+            ready = favoured
+        turn = self.choice.choice(ready)
+        self.waiting.remove(turn)
+        self._note(f"{turn.actor}: {turn.label}")
+        self._returned = self.loop.create_future()
+        turn.granted.set_result(None)
+        await self._returned
+        self._returned = None
+
+    def _may_go_on(self, turn: Turn) -> bool:
+        return turn.not_before <= self.ended and turn.not_before_step <= self.steps
+
+    async def _pass_time(self) -> None:
+        seconds = self.choice.choice(MOMENTS_SECONDS)
+        self.loop.elapsed += seconds
+        await self.advance(seconds)
+        self._note("time passes")
+
+    def _note(self, words: str) -> None:
+        self.trace.append(f"{self.steps:5} {self.loop.elapsed:9.2f} {words}")
+
+    def _end_step(self) -> None:
+        if self._returned is not None and not self._returned.done():
+            self._returned.set_result(None)
 
 
-class SteppedCatalog(Catalog):
-    """Every statement is a step; a connection for several statements is handed out in one."""
-
-    def __init__(self, catalog: Catalog, stepper: Stepper) -> None:
-        self._catalog = catalog
-        self._stepper = stepper
-
-    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        return await self._stepper.call(lambda: self._catalog.fetch(query, *arguments))
-
-    async def fetch_row(self, query: str, *arguments: Any) -> asyncpg.Record | None:
-        return await self._stepper.call(lambda: self._catalog.fetch_row(query, *arguments))
-
-    async def fetch_row_patiently(
-        self, query: str, *arguments: Any, timeout_seconds: float
-    ) -> asyncpg.Record | None:
-        return await self.fetch_row(query, *arguments)
-
-    async def fetch_value(self, query: str, *arguments: Any) -> Any:
-        return await self._stepper.call(lambda: self._catalog.fetch_value(query, *arguments))
-
-    async def execute(self, query: str, *arguments: Any) -> None:
-        await self._stepper.call(lambda: self._catalog.execute(query, *arguments))
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
-        await self._stepper.pause()
-        async with self._catalog.connection() as connection:
-            yield connection
-
-    def statement(self, query: str) -> str:
-        return self._catalog.statement(query)
+def _who(process: Process) -> str:
+    return actor.get() if process is WORLD else f"{actor.get()} in {process.name}"
 
 
-class SteppedStore:
-    """Every call to the store is a step."""
-
-    def __init__(self, store: ChunkStore, stepper: Stepper) -> None:
-        self._store = store
-        self._stepper = stepper
-
-    async def put(self, key: str, body: bytes | memoryview, *, crc32: int) -> None:
-        await self._stepper.call(lambda: self._store.put(key, body, crc32=crc32))
-
-    async def put_if(self, key: str, body: bytes, *, version: str | None) -> str:
-        return await self._stepper.call(lambda: self._store.put_if(key, body, version=version))
-
-    async def get(self, key: str) -> bytes:
-        return await self._stepper.call(lambda: self._store.get(key))
-
-    async def get_versioned(self, key: str) -> Versioned:
-        return await self._stepper.call(lambda: self._store.get_versioned(key))
-
-    async def head(self, key: str) -> Entry:
-        return await self._stepper.call(lambda: self._store.head(key))
-
-    async def delete_many(self, keys: Sequence[str]) -> list[DeleteResult]:
-        return await self._stepper.call(lambda: self._store.delete_many(keys))
-
-    async def list(self, *, prefix: str = "", after: str = "") -> AsyncIterator[list[Entry]]:
-        async for page in self._store.list(prefix=prefix, after=after):
-            await self._stepper.pause()
-            yield page
-
-    async def check(self) -> None:
-        await self._store.check()
-
-    async def close(self) -> None:
-        await self._store.close()
+async def as_actor(name: str, work: Coroutine[Any, Any, T]) -> T:
+    actor.set(name)
+    return await work
 
 
-async def crash_now_and_then(
-    stepper: Stepper, stop: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]
-) -> None:
-    """`work` again and again until `stop`; three times in ten it dies at a step of its own."""
-    while not stop.is_set():
-        task = asyncio.create_task(work())
-        if stepper.choice.random() < 0.3:
-            for _ in range(stepper.choice.randint(1, 40)):
-                await stepper.pause()
-            task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-        await stepper.pause()
-
-
-async def run_until_done(
-    stepper: Stepper,
-    stop: asyncio.Event,
-    acting: Sequence["asyncio.Task[Any]"],
-    others: Sequence["asyncio.Task[Any]"],
-    between: Callable[[], Awaitable[None]],
-) -> None:
-    """Step until those who act are done; then the others are told to `stop`, and end as well."""
-
-    async def stop_when_they_are_done() -> None:
-        await asyncio.wait(acting)
-        stop.set()
-
-    tasks = [*acting, *others, asyncio.create_task(stop_when_they_are_done())]
-    await stepper.run(tasks, between)
-    for task in tasks:
-        task.result()
-
-
-def step_recounts(monkeypatch: pytest.MonkeyPatch, stepper: Stepper) -> None:
-    """Every page that a recount reads is a step."""
-    for reader in (
-        "doomed_pages",
-        "upload_chunk_pages",
-        "unlinking_pieces",
-        "manifest_pieces",
-        "tombstone_pieces",
-    ):
-        monkeypatch.setattr(recount, reader, _stepped_pages(stepper, getattr(recount, reader)))
-
-
-def _stepped_pages(
-    stepper: Stepper, real: Callable[..., AsyncGenerator[T, None]]
-) -> Callable[..., AsyncGenerator[T, None]]:
-    """A reader of the recount that pauses behind each page, its snapshot held meanwhile."""
-
-    async def pages(*arguments: Any, **named: Any) -> AsyncGenerator[T, None]:
-        async for page in real(*arguments, **named):
-            await stepper.pause()
-            yield page
-
-    return pages
-
-
-async def _nothing() -> None:
+async def _stand_still(_: float) -> None:
     return None

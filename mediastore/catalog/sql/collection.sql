@@ -20,7 +20,7 @@ SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v3($1, $2);
 SELECT blobs, bytes FROM garbage_remove_v2($1, $2);
 
 -- name: references_release
-SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v1($1);
+SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v3($1);
 
 -- name: doomed_claim
 SELECT counter, kept, hashes, generations, sizes FROM doomed_claim_v3($1, $2, $3, $4, $5, $6, $7, $8);

@@ -71,16 +71,26 @@ SELECT objects, last FROM erase_objects_v1($1, $2, $3);
 SELECT erase_purged_v1($1, $2);
 
 -- name: erasure_removed
-SELECT erasure_removed_v1($1);
+SELECT erasure_removed_v2($1);
+
+-- name: erasure_waits
+-- For transactions that were under way when it was asked for: they may have made objects that nobody sees yet. Those of
+-- the server's other databases count as well, which costs time and nothing else.
+SELECT removed_at IS NULL AND transaction >= pg_snapshot_xmin(pg_current_snapshot()) FROM erasures WHERE id = $1;
+
+-- name: erase_variants
+SELECT erase_variants_v1($1, $2);
 
 -- name: erasure_mark
-SELECT erasure_mark_v1($1, $2);
+SELECT erasure_mark_v2($1, $2);
 
 -- name: erasures_finish
 WITH finished AS (
     UPDATE erasures AS e SET finished_at = catalog_clock()
     WHERE e.marked_at IS NOT NULL AND e.finished_at IS NULL
       AND NOT EXISTS (SELECT 1 FROM doomed AS d WHERE d.erasure = e.id)
+      AND NOT EXISTS (SELECT 1 FROM erased_other_keys AS k
+                      JOIN doomed AS d ON d.hash = k.hash AND d.generation = k.generation WHERE k.erasure = e.id)
     RETURNING 1
 ) SELECT count(*) FROM finished;
 
@@ -91,12 +101,17 @@ SELECT (SELECT count(*) FROM erased_objects AS o WHERE o.erasure = $1 AND o.kind
        (SELECT coalesce(sum(o.size), 0)::bigint FROM erased_objects AS o WHERE o.erasure = $1) AS bytes,
        d.ready AS waiting_keys, d.ready_bytes AS waiting_bytes, d.others AS window_keys, d.others_bytes AS window_bytes,
        d.newest AS window_newest, s.chunks AS shared_chunks, s.bytes AS shared_bytes
-FROM (SELECT count(*) FILTER (WHERE erased_at IS NOT NULL) AS ready,
-             coalesce(sum(size) FILTER (WHERE erased_at IS NOT NULL), 0)::bigint AS ready_bytes,
-             count(*) FILTER (WHERE erased_at IS NULL) AS others,
-             coalesce(sum(size) FILTER (WHERE erased_at IS NULL), 0)::bigint AS others_bytes,
-             max(since) FILTER (WHERE erased_at IS NULL) AS newest
-      FROM doomed WHERE erasure = $1) AS d,
+FROM (SELECT count(*) FILTER (WHERE is_ready) AS ready,
+             coalesce(sum(size) FILTER (WHERE is_ready), 0)::bigint AS ready_bytes,
+             count(*) FILTER (WHERE NOT is_ready) AS others,
+             coalesce(sum(size) FILTER (WHERE NOT is_ready), 0)::bigint AS others_bytes,
+             max(since) FILTER (WHERE NOT is_ready) AS newest
+      FROM (SELECT w.size, w.since, w.erased_at IS NOT NULL OR w.claimed_at IS NOT NULL AS is_ready
+            FROM (SELECT m.* FROM doomed AS m WHERE m.erasure = $1
+                  UNION ALL
+                  SELECT o.* FROM erased_other_keys AS k
+                  JOIN doomed AS o ON o.hash = k.hash AND o.generation = k.generation WHERE k.erasure = $1) AS w) AS u)
+      AS d,
      (SELECT count(*) AS chunks, coalesce(sum(size), 0)::bigint AS bytes FROM erased_shared_chunks WHERE erasure = $1)
      AS s;
 

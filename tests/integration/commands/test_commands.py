@@ -1,4 +1,4 @@
-"""`mediastore tenant`, `key` and `events` as an operator meets them."""
+"""`mediastore tenant`, `key`, `events` and `purge` as an operator meets them."""
 
 import asyncio
 import json
@@ -155,3 +155,35 @@ def test_events(config: Path, dsn: str) -> None:
         4,
         "not_found",
     )
+
+
+def test_purges(config: Path, dsn: str) -> None:
+    assert answer(config, "purge", "status") == []
+
+    async def parked() -> None:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(
+            "INSERT INTO cdns (name, wanted_until) SELECT name, now() + interval '1 day' "
+            "FROM unnest(ARRAY['fastly', 'webhook']) AS name"
+        )
+        await connection.execute("SELECT purge_record_v1('blob-a')")
+        await connection.execute(
+            "UPDATE purges SET attempts = 12, parked_at = now(), last_error = 'it answered 401' "
+            "WHERE cdn = 'fastly'"
+        )
+        await connection.close()
+
+    asyncio.run(parked())
+    fastly, webhook = answer(config, "purge", "status")
+    assert (fastly["cdn"], fastly["waiting"], fastly["parked"]) == ("fastly", 0, 1)
+    assert (webhook["cdn"], webhook["waiting"], webhook["parked"]) == ("webhook", 1, 0)
+    assert webhook["next_call_at"] is None
+    assert len(answer(config, "purge", "list")) == 2
+    assert answer(config, "purge", "list", "--cdn", "webhook")[0]["tag"] == "blob-a"
+    (row,) = answer(config, "purge", "list", "--parked")
+    assert (row["attempts"], row["last_error"]) == (12, "it answered 401")
+
+    assert refused(config, "purge", "retry") == (2, "bad_request")
+    assert done(config, "purge", "retry", "--cdn", "webhook") == "0 to be tried again\n"
+    assert done(config, "purge", "retry", "--all") == "1 to be tried again\n"
+    assert answer(config, "purge", "list", "--parked") == []

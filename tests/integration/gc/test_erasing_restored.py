@@ -21,7 +21,7 @@ from mediastore.catalog.erasing import Erasure, Scope, get_erasure
 from mediastore.chunkstore.keys import ERASURES_PREFIX
 from mediastore.collector_errors import DatabaseRestored
 from mediastore.errors import InvariantBroken
-from tests.collection_world import DAY, TENANT, World, leave_upload, noise
+from tests.collection_world import TENANT, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_erasing import (
     WAIT,
@@ -31,6 +31,7 @@ from tests.integration.gc.test_erasing import (
     erase,
     statement,
 )
+from tests.integration.gc.test_stages import pass_delays
 
 RECORD = {
     "format": 1,
@@ -66,9 +67,11 @@ async def restore(connection: "asyncpg.Connection[Any]") -> None:
 
 
 async def reconciled(world: World, *, apply: bool) -> Reconciled:
-    return await reconcile(
+    done = await reconcile(
         world.catalog, world.store, apply=apply, stop=asyncio.Event(), progress=Progress()
     )
+    await world.older_transactions_end()
+    return done
 
 
 async def only_erasure(world: World) -> Erasure:
@@ -137,9 +140,7 @@ async def test_others_objects_of_that_moment_read_back(
     await save(world.sql)
     files = dict(world.files)
     await world.trash(theirs)
-    for _ in range(2):
-        await world.clock.advance(DAY)
-        await collect(collector())
+    await pass_delays(world, collector)
     world.files.pop(mine.id)
     await erase(world, Scope(TENANT, "someone"))
     await world.clock.advance(WAIT)

@@ -13,7 +13,7 @@ from mediastore.errors import NotFound
 from mediastore.settings import CollectionSettings
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
-from tests.integration.gc.test_stages import WINDOW, run
+from tests.integration.gc.test_stages import WINDOW, pass_delays, run
 
 
 @pytest.fixture
@@ -96,9 +96,7 @@ async def test_what_has_gone_and_what_never_was(
 ) -> None:
     made = await world.put([noise("a")])
     await world.trash(made)
-    for _ in range(2):
-        await world.clock.advance(DAY)
-        await run(collector())
+    await pass_delays(world, collector)
     for _ in range(2):
         await world.clock.advance(WINDOW)
         await run(collector())

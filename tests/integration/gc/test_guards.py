@@ -12,6 +12,12 @@ from mediastore_gc.marker import raise_marker
 from mediastore_gc.progress import Progress
 from mediastore_gc.reconcile import Reconciled, reconcile
 
+from mediastore.catalog.collection import (
+    collector_state,
+    lock_collector,
+    release_references,
+    remove_garbage,
+)
 from mediastore.catalog.marker import Marker, checked_marker, read_marker
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
@@ -264,6 +270,24 @@ async def test_a_database_clock_that_went_back_stops_it(
         await collector().plan()
     with pytest.raises(ClockSkew, match="back"):
         await world.catalog.fetch_row("collector_lock", await incarnation(world), START, 300.0)
+
+
+async def test_a_clock_that_leaps_back_behind_the_guard_uses_up_no_window(
+    world: World, collector: MakeCollector
+) -> None:
+    """INV-6: a key waits from the latest time that a guard has seen, whatever the clock says."""
+    await world.trash(await world.put([noise("a")]))
+    await world.clock.advance(DAY)
+    await run(collector())
+    await world.clock.advance(DAY)
+    assert await remove_garbage(world.catalog, 10, revive_seconds=DAY) == (1, 64)
+    incarnation = (await collector_state(world.catalog)).incarnation
+    await lock_collector(
+        world.catalog, incarnation, host_time=world.clock.now(), skew_max_seconds=1
+    )
+    await world.clock.set_database(START)
+    assert (await release_references(world.catalog, 10)).doomed_keys == 1
+    assert await world.sql.fetchval("SELECT since FROM doomed") == world.clock.now()
 
 
 async def test_too_large_a_share_stops_it_before_anything(

@@ -16,12 +16,13 @@ from mediastore_gc.run_counts import RunCounts
 
 from mediastore.catalog import recount as references
 from mediastore.catalog.collection import purge_trash, remove_garbage
+from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.collector_errors import DatabaseRestored, RecountFailed
 from mediastore.errors import InvariantBroken
 from tests.collection_world import DAY, World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
-from tests.integration.gc.test_stages import WINDOW, doom, run
+from tests.integration.gc.test_stages import WINDOW, doom, pass_delays, run
 
 
 def name(chunk: bytes) -> bytes:
@@ -30,9 +31,7 @@ def name(chunk: bytes) -> bytes:
 
 async def collect_to_the_end(world: World, make: MakeCollector) -> RunCounts:
     """Trash, garbage, doomed: each delay passes; what the last run did."""
-    for pause in (DAY, DAY):
-        await world.clock.advance(pause)
-        await run(make())
+    await pass_delays(world, make)
     await world.clock.advance(WINDOW)
     return await run(make())
 
@@ -72,6 +71,47 @@ async def test_a_count_that_is_too_low_in_an_open_upload_is_met_as_well(
     counts = await collect_to_the_end(world, collector)
     assert (counts.deleted_keys, counts.kept_keys) == (0, 1)
     assert len(await world.keys()) == 1
+
+
+async def put_with_a_key_doomed_too_early(world: World, collector: MakeCollector) -> Object:
+    """Its chunk `shared` was miscounted, went with another object, and was kept by the recount."""
+    last = await world.put([noise("shared"), noise("last")])
+    gone = await world.put([noise("shared"), noise("gone")])
+    await set_refs(world, noise("shared"), 1)
+    await world.trash(gone)
+    assert (await collect_to_the_end(world, collector)).kept_keys == 1
+    return last
+
+
+async def test_a_key_that_was_doomed_too_early_waits_its_window_from_the_last_reference(
+    world: World, collector: MakeCollector
+) -> None:
+    """Inside the window a restore brings the last object back, and its bytes must be there."""
+    last = await put_with_a_key_doomed_too_early(world, collector)
+    await world.trash(last)
+    await pass_delays(world, collector)
+    await collector().recount()
+    assert (await run(collector())).deleted_keys == 0
+    assert len(await world.keys()) == 2
+    await world.clock.advance(WINDOW)
+    await collector().recount()
+    assert (await run(collector())).deleted_keys == 2
+    assert await world.keys() == set()
+
+
+async def test_a_pass_that_has_begun_before_the_last_reference_went_clears_nothing(
+    world: World, collector: MakeCollector
+) -> None:
+    last = await put_with_a_key_doomed_too_early(world, collector)
+    await world.trash(last)
+    await collector().recount()
+    await pass_delays(world, collector)
+    rows = await world.sql.fetch(
+        "SELECT d.hash FROM doomed AS d, recounts AS r WHERE r.finished_at IS NOT NULL AND"
+        " pg_visible_in_snapshot(d.transaction, r.snapshot) AND d.hash = $1",
+        name(noise("shared")),
+    )
+    assert rows == []
 
 
 async def test_a_count_that_is_too_high_costs_space(world: World, collector: MakeCollector) -> None:

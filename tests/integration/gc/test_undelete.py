@@ -8,6 +8,7 @@ import pytest
 from mediastore_gc.progress import Progress
 from mediastore_gc.undeleting import BATCH_BYTES, WHY_HELD, Recoverable, Undeleter
 
+from mediastore.catalog.dropping import terminate_upload
 from mediastore.catalog.holds import add_hold
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
@@ -18,7 +19,7 @@ from mediastore.settings import ChunkingSettings
 from tests.collection_world import DAY, TENANT, World, noise
 from tests.faults import Fault, FaultyStore
 from tests.integration.gc.conftest import MakeCollector
-from tests.integration.gc.test_stages import HOUR, WINDOW, run
+from tests.integration.gc.test_stages import HOUR, WINDOW, pass_delays, run
 from tests.recount_exact import assert_references_exact
 
 CONTENT = [noise("a"), noise("b"), noise("a"), noise("c")]
@@ -40,9 +41,7 @@ async def removed(world: World, collector: MakeCollector) -> Object:
 
 async def remove(world: World, collector: MakeCollector, made: Object) -> None:
     await world.trash(made)
-    for _ in range(2):
-        await world.clock.advance(DAY)
-        await run(collector())
+    await pass_delays(world, collector)
 
 
 def faulty(world: World) -> FaultyStore:
@@ -55,6 +54,16 @@ async def bring_back(undeleter: Undeleter, made: Object, stage: str) -> Recovera
     assert found.stage == stage
     await undeleter.bring_back(found)
     return found
+
+
+async def bring_back_twice(
+    undeleter: Undeleter, made: Object
+) -> tuple["asyncio.Task[None]", "asyncio.Task[None]"]:
+    """At once; the one that has ended, and the one that goes on."""
+    (found,) = await undeleter.look(made.id)
+    tasks = [asyncio.create_task(undeleter.bring_back(found)) for _ in range(2)]
+    (ended,), (going_on,) = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    return ended, going_on
 
 
 async def assert_back(world: World, made: Object, content: list[bytes]) -> None:
@@ -110,7 +119,7 @@ async def test_from_doomed_by_copying(
 async def test_two_at_once(
     world: World, undeleter: Undeleter, removed: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One makes the copies; the other, who began in the same moment, is told so, not "internal"."""
+    """One makes the copies; the other, who comes while it does, is told so, not "internal"."""
     both = asyncio.Barrier(2)
 
     async def both_have_looked(catalog: Catalog, tenant: str, id_: UUID) -> int | None:
@@ -118,11 +127,39 @@ async def test_two_at_once(
         return None
 
     monkeypatch.setattr("mediastore_gc.undeleting.terminate_upload", both_have_looked)
-    (found,) = await undeleter.look(removed.id)
-    ended = await asyncio.gather(
-        undeleter.bring_back(found), undeleter.bring_back(found), return_exceptions=True
-    )
-    assert [type(error) for error in ended if error is not None] == [Conflict]
+    copying = Fault(gate=asyncio.Event())
+    faulty(world).script("get", copying)
+    second, first = await bring_back_twice(undeleter, removed)
+    with pytest.raises(Conflict):
+        await second
+    assert copying.gate is not None
+    copying.gate.set()
+    await first
+    await assert_back(world, removed, CONTENT)
+
+
+async def test_two_at_once_and_the_first_is_done(
+    world: World, undeleter: Undeleter, removed: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has looked before the other was done, and acts after it, is told that it is back."""
+    both, first_is_done = asyncio.Barrier(2), asyncio.Event()
+    looked: list[UUID] = []
+
+    async def both_have_looked(catalog: Catalog, tenant: str, id_: UUID) -> int | None:
+        looked.append(id_)
+        if len(looked) > 2:  # what the second has copied for nothing
+            return await terminate_upload(catalog, tenant, id_)
+        is_second = len(looked) == 2
+        await both.wait()
+        if is_second:
+            await first_is_done.wait()
+        return None
+
+    monkeypatch.setattr("mediastore_gc.undeleting.terminate_upload", both_have_looked)
+    first, second = await bring_back_twice(undeleter, removed)
+    await first
+    first_is_done.set()
+    await second
     await assert_back(world, removed, CONTENT)
 
 
@@ -230,9 +267,7 @@ async def test_several_objects_of_one_blob(
     made = [await world.put(CONTENT) for _ in range(3)]
     for each in made:
         await world.trash(each)
-    for _ in range(2):
-        await world.clock.advance(DAY)
-        await run(collector())
+    await pass_delays(world, collector)
     found = await undeleter.look(made[0].blob)
     assert {each.id for each in found} == {each.id for each in made}
     for one in found:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -85,6 +86,28 @@ def test_after_kill_9_the_next_start_has_the_same_key_and_is_ready(data: Path) -
     assert (data / "dev-api-key").read_text() == key
     assert dev.end(signal.SIGTERM) == 0
     assert not postgres_processes(data / "postgres")
+
+
+def test_a_signed_link_opens_what_was_stored_also_after_a_new_start(data: Path) -> None:
+    dev = Dev(data)
+    key = (data / "dev-api-key").read_text().strip()
+
+    def post(path: str, body: bytes = b"") -> dict[str, Any]:
+        request = urllib.request.Request(
+            dev.url + path, body, {"Authorization": f"Bearer {key}"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+    stored = post("/v1/objects?name=hello.txt", b"hello")
+    link = urlsplit(post(f"/v1/objects/{stored['id']}/links")["url"])
+    assert (data / "dev-link-secret").stat().st_mode & 0o777 == 0o600
+    dev.end(signal.SIGINT)
+    dev = Dev(data)
+    with urllib.request.urlopen(f"{dev.url}{link.path}?{link.query}", timeout=10) as response:
+        assert response.read() == b"hello"
+    dev.end(signal.SIGINT)
 
 
 def test_a_second_one_on_the_same_folder_is_refused_in_one_line(data: Path) -> None:

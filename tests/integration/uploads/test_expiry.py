@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from mediastore.catalog.collection import Expired, expire_uploads
+from mediastore.catalog.uploads import get_upload
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter
 from tests.integration.uploads.policies import set_policy
@@ -207,3 +208,24 @@ async def test_who_asks_for_a_final_that_waits_pushes_nothing(
     assert await patch(service, parts[0], 0, pieces_of_it[0]) == (204, "20000")
     assert (await service.client.head(final, headers=service.tus)).status == 200
     assert await sql.fetchval("SELECT count(*) FROM objects") == 1
+
+
+async def test_an_upload_that_is_saved_while_it_is_asked_for_is_taken_all_the_same(
+    service: Service, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had expired when it was to be taken, and an older request's intent has pushed that since:
+    two requests with one epoch would write over each other (INV-8).
+    """
+    await set_policy(service, upload_expires_seconds=HOUR)
+    url = await create(service, 20_000)
+    await patch(service, url, 0, content(10_000))
+    await age(sql, HOUR + 1)
+    older = await sql.fetchval("SELECT epoch FROM uploads")
+
+    async def saved_before(*arguments: Any) -> Any:
+        await sql.execute("UPDATE uploads SET expires_at = now() + interval '1 hour'")
+        return await get_upload(*arguments)
+
+    monkeypatch.setattr("mediastore.uploads.service.get_upload", saved_before)
+    assert await offset_of(service, url) == 10_000
+    assert await sql.fetchval("SELECT epoch FROM uploads") != older

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import cast
+from uuid import UUID
 
 import pytest
 
@@ -25,7 +26,17 @@ async def test_an_answer_to_a_question_from_before_listen_is_not_believed(
         nonlocal asked
         asked += 1
         await answer.wait()
-        return ReadableContent(blob, 1, "a/b", None, datetime.now(UTC), True)
+        return ReadableContent(
+            tenant="acme",
+            id=UUID(int=1),
+            owner="",
+            blob=blob,
+            size=1,
+            content_type="a/b",
+            name=None,
+            created_at=datetime.now(UTC),
+            public=True,
+        )
 
     monkeypatch.setattr(allowed, "find_readable_blob", find)
     reads = AllowedReads(cast("Catalog", None), SystemClock(), DeliverySettings())

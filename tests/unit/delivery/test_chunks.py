@@ -9,7 +9,8 @@ import pytest
 from mediastore.catalog.reading import ChunkPlace
 from mediastore.clock import SystemClock
 from mediastore.delivery.cache import ChunkCache
-from mediastore.delivery.chunks import Chunks, HeldChunk
+from mediastore.delivery.chunks import Chunks
+from mediastore.delivery.held import HeldChunk
 from mediastore.delivery.spool import Spool
 from mediastore.errors import ContentDamaged, Overloaded, StorageFull
 from mediastore.memory import MemoryBudget

@@ -1,0 +1,72 @@
+"""May this request read this media URL, and who else may keep the answer (INV-10).
+
+Three things allow it, beside a live object of the tenant: that the tenant is public, a signed link,
+or the tenant's key. Parameters that anybody could make up are never free: without a signature they
+would let a stranger choose what this service computes. What is not allowed gets the 404 of what is
+not there; a wrong key is told the same whatever it asks for.
+"""
+
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from mediastore.access.authenticator import Authenticator
+from mediastore.access.signed_links import SignedLinks
+from mediastore.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What allows a read, as far as caches need to know."""
+
+    shared: bool
+    """Caches that others share may keep the answer."""
+    lasting: bool = True
+    """The URL names a blob: what is behind it never changes."""
+    until: int | None = None
+    """Unix seconds after which nobody is to be given it any more; of a signed link."""
+    seconds_max: int | None = None
+    """Caches keep it no longer than this: something else may be behind the URL then."""
+
+
+OPEN = Grant(shared=True)
+BY_KEY = Grant(shared=False)
+BY_OBJECT = Grant(shared=False, lasting=False)
+
+
+class Granting:
+    """Answers for `/media/{tenant}/…`. Made once."""
+
+    def __init__(
+        self, links: SignedLinks, authenticator: Authenticator, *, unsigned_parameters: bool
+    ) -> None:
+        self.links = links
+        self._authenticator = authenticator
+        self._unsigned_parameters = unsigned_parameters
+
+    def at_once(
+        self, request: web.Request, tenant: str, *, public: bool, free: bool = False
+    ) -> Grant | None:
+        """What allows it without a key; nothing is waited for. `public`: the tenant is; `free`: the
+        URL has parameters that nobody but its maker has chosen, such as a transform that is no
+        named preset.
+        """
+        if public and (not free or self._unsigned_parameters):
+            return OPEN
+        url = request.rel_url
+        query = url.raw_query_string
+        if not query:
+            return None
+        until = self.links.good_until(tenant, url.raw_path, query)
+        return None if until is None else Grant(shared=True, until=until)
+
+    async def by_key(self, request: web.Request, tenant: str) -> Grant:
+        """What the request's key allows. To be asked also for what is not there.
+
+        Raises NotFound without a key or for another tenant's, Unauthorized for a wrong one.
+        """
+        if hdrs.AUTHORIZATION not in request.headers:
+            raise NotFound
+        if (await self._authenticator.tenant(request)).id != tenant:
+            raise NotFound
+        return BY_KEY

@@ -1,0 +1,1 @@
+"""Several processes behind one port: they are started, watched, replaced and stopped together."""
