@@ -22,6 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from mediastore.allocator import bound_arenas
 from mediastore.clock import Clock
 from mediastore.errors import BadSettings
+from mediastore.malformed import AppRunner
 from mediastore.settings import KIB, HttpSettings, Settings
 from mediastore.telemetry.health import READINESS
 from mediastore.telemetry.metrics import Metrics
@@ -100,7 +101,7 @@ async def _running(
     app: web.Application, http: HttpSettings, *, shared_port: bool
 ) -> AsyncIterator[str]:
     """The app on its socket; leaving stops it in the order that this module's docstring gives."""
-    runner = web.AppRunner(
+    runner = AppRunner(
         app,
         access_log=None,
         auto_decompress=False,  # Content-Encoding describes the object; its bytes are kept as sent

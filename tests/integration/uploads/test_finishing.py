@@ -9,6 +9,8 @@ import pytest
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import Upload
 from mediastore.chunkstore.protocol import MissingKey
 from mediastore.errors import ChunkStoreUnavailable, UploadTaken
 from mediastore.uploads import finishing, fragments, running_hash
@@ -177,15 +179,30 @@ async def test_a_job_that_was_overtaken_stops_at_once(
     assert await stored(service, url) == data
 
 
+def shows_life_once(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """At its beginning, of which the event tells: it learns at its end that it was overtaken."""
+    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)
+    touch, shown = finishing.touch_finishing, asyncio.Event()
+
+    async def touch_and_tell(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
+        lives = await touch(catalog, upload, expires_seconds=expires_seconds)
+        shown.set()
+        return lives
+
+    monkeypatch.setattr(finishing, "touch_finishing", touch_and_tell)
+    return shown
+
+
 async def test_who_waits_for_a_job_that_was_overtaken_gets_what_the_other_one_made(
     start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)  # it learns so at its end
+    shown = shows_life_once(monkeypatch)
     data = content(40_000)
     service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     reading = Fault(gate=asyncio.Event())
     service.store.always("get", reading)
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await asyncio.gather(reading.reached.wait(), shown.wait())
     await sql.execute(OVERTAKE)
     other = await start(service.kept)
     assert await other.uploads.parts.finisher.resume(id_of(url)) is not None
@@ -204,13 +221,14 @@ async def test_who_waits_for_a_job_that_was_overtaken_gets_what_the_other_one_ma
 async def test_a_job_that_finds_its_content_gone_to_another_ones_object_reports_no_loss(
     start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)
+    shown = shows_life_once(monkeypatch)
     monkeypatch.setattr(running_hash, "PAGE_CHUNKS", 1)  # it has to ask for its chunks again
     data = content(40_000)
     service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     reading = Fault(gate=asyncio.Event())
     service.store.always("get", reading)
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await asyncio.gather(reading.reached.wait(), shown.wait())
     await sql.execute(OVERTAKE)
     other = await start(service.kept)
     assert await other.uploads.parts.finisher.resume(id_of(url)) is not None
