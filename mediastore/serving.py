@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 import uvloop
-from aiohttp import web
+from aiohttp import web, web_response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mediastore.allocator import bound_arenas
@@ -37,6 +37,9 @@ KEEPALIVE_SECONDS = 75.0  # longer than the idle time of the usual proxies in fr
 LINGERING_SECONDS = 5.0
 BACKLOG_CONNECTIONS = 1024
 INTERRUPTED_EXIT_CODE = 130
+# Which versions to attack is nobody's business. aiohttp reads this name for every answer that has
+# no Server of its own, those to requests that it cannot parse included: no signal sees these.
+vars(web_response)["SERVER_SOFTWARE"] = "mediastore"
 
 
 @dataclass(frozen=True, slots=True)
