@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from PIL import Image, ImageCms, ImageDraw
+import pillow_heif
+from PIL import Image, ImageCms, ImageDraw, PngImagePlugin
 
 ORIENTATION, ARTIST, COPYRIGHT, GPS = 0x0112, 0x013B, 0x8298, 0x8825
 _TURNED = {
@@ -72,9 +73,49 @@ def private() -> bytes:
     return encoded(photo(), exif=exif.tobytes(), comment=b"a secret comment")
 
 
-def animation(count: int = 5, kind: str = "GIF", size: tuple[int, int] = (120, 80)) -> bytes:
-    frames = [photo(*size, seed=seed) for seed in range(count)]
-    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=120, loop=0)
+PLACE = b"Rosenthaler Platz"
+"""What must never leave: it stands wherever a format lets a camera say where it was."""
+
+
+def placed(kind: str) -> bytes:
+    """A picture of this kind that says where it was taken in all its kinds of metadata."""
+    exif = Image.Exif()
+    exif[ARTIST], exif[COPYRIGHT] = "Ada", "(c) Ada"
+    exif[GPS] = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0), 27: PLACE}
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><exif:GPSAreaInformation>" + PLACE + b"</x:xmpmeta>"
+    options: dict[str, Any] = {"exif": exif.tobytes()}
+    match kind:
+        case "HEIF":
+            return heic(photo(120, 90), **options, xmp=xmp)
+        case "TIFF":
+            return encoded(photo(120, 90), kind, **options, tiffinfo={700: xmp})
+        case "PNG":
+            text = PngImagePlugin.PngInfo()
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+            text.add_text("Comment", PLACE.decode())
+            return encoded(photo(120, 90), kind, **options, pnginfo=text)
+        case "GIF":
+            return encoded(photo(120, 90), kind, comment=PLACE, xmp=xmp)
+        case "JPEG":
+            return encoded(photo(120, 90), kind, **options, xmp=xmp, comment=PLACE)
+        case _:
+            return encoded(photo(120, 90), kind, **options, xmp=xmp)
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """As a phone writes it: pixels as they are, and how they are turned, by what its EXIF says."""
+    target = io.BytesIO()
+    held = pillow_heif.from_bytes(picture.mode, picture.size, picture.tobytes())
+    held.save(target, **{"quality": 90} | options)
+    return target.getvalue()
+
+
+def animation(
+    count: int = 5, kind: str = "GIF", size: tuple[int, int] = (120, 80), **options: Any
+) -> bytes:
+    first, *rest = (photo(*size, seed=seed) for seed in range(count))
+    shown = {"save_all": True, "append_images": rest, "duration": 120, "loop": 0}
+    return encoded(first, kind, **shown | options)
 
 
 def linear_profile() -> bytes:

@@ -22,7 +22,16 @@ from mediastore.images.pool import WorkerPool
 from mediastore.images.worker_process import Job, Made
 from mediastore.settings import MIB, ImagesSettings
 from tests.integration.service import until
-from tests.pictures import animation, decoded, encoded, gif_frames, jpeg, photo, png_claiming
+from tests.pictures import (
+    animation,
+    decoded,
+    encoded,
+    gif_frames,
+    heic,
+    jpeg,
+    photo,
+    png_claiming,
+)
 
 REGISTRIES: dict[WorkerPool, CollectorRegistry] = {}
 
@@ -201,6 +210,13 @@ async def test_a_worker_sees_nothing_of_the_services_environment(
     assert f"Max address space         {512 * MIB}" in limits
 
 
+async def test_a_worker_decodes_heic(pool: WorkerPool) -> None:
+    """Within its limits: its library was loaded before they were set."""
+    made = await make(pool, heic(photo(4000, 3000)))
+    assert decoded(made.data).size == (64, 48)
+    assert lost(pool) == 0
+
+
 # Hostile pictures
 
 
@@ -233,6 +249,7 @@ HOSTILE: list[tuple[str, bytes, type[ImageRefused]]] = [
     ("truncated webp", encoded(photo(), "WEBP")[:3000], ImageRefused),
     ("truncated gif", animation(3)[:9000], ImageRefused),
     ("truncated avif", encoded(photo(), "AVIF")[:3000], ImageRefused),
+    ("truncated heic", heic(photo())[:3000], ImageRefused),
     ("no pixels", png_claiming(0, 0), ImageRefused),
     ("absurd size", png_claiming(2**31 - 1, 2**31 - 1), ImageTooLarge),
     ("many pixels", png_claiming(20_000, 20_000), ImageTooLarge),
@@ -284,6 +301,7 @@ DAMAGED = [
     ("avif", encoded(photo(120, 90), "AVIF")),
     ("tiff", encoded(photo(60, 40), "TIFF", compression="tiff_lzw")),
     ("bmp", encoded(photo(60, 40), "BMP")),
+    ("heic", heic(photo(120, 90))),
 ]
 
 
