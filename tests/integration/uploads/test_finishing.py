@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
+from mediastore.catalog.finishing import touch_finishing
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import Upload
 from mediastore.chunkstore.protocol import MissingKey
@@ -182,7 +183,7 @@ async def test_a_job_that_was_overtaken_stops_at_once(
 def shows_life_once(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """At its beginning, of which the event tells: it learns at its end that it was overtaken."""
     monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)
-    touch, shown = finishing.touch_finishing, asyncio.Event()
+    touch, shown = touch_finishing, asyncio.Event()
 
     async def touch_and_tell(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
         lives = await touch(catalog, upload, expires_seconds=expires_seconds)
