@@ -41,7 +41,7 @@ SLICE_BYTES: Final = 64 * 1024
 # RFC 9211, and how long the first chunk took.
 _HIT: Final = b"Cache-Status: mediastore; hit\r\nServer-Timing: read;desc=hit;dur=0\r\n"
 _MISS: Final = b"Cache-Status: mediastore; fwd=miss%b\r\nServer-Timing: read;desc=miss;dur=%.1f\r\n"
-_WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
+WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
 Parts = Sequence[tuple[bytes, ByteRange]]
 
 
@@ -71,8 +71,8 @@ class Delivery:
         for any status.
         """
         headers = request.headers
-        if _WANT_REPR_DIGEST in headers:
-            digest = wanted_digest(headers.getall(_WANT_REPR_DIGEST))
+        if WANT_REPR_DIGEST in headers:
+            digest = wanted_digest(headers.getall(WANT_REPR_DIGEST))
             asked = Asked(filename, grant, digest, also)
         else:
             asked = Asked(filename, grant, also=also)
@@ -105,6 +105,18 @@ class Delivery:
                         self.metrics.bytes_sent.inc(first.end - first.start)
                         return await answer.send_whole(block + _HIT, data[first.start : first.end])
             return await self._stream(answer, block, readable, parts, tail)
+        except ConnectionError:
+            return answer.give_up()
+
+    async def send_small(
+        self, request: web.Request, readable: Readable, filename: str, grant: Grant, data: bytes
+    ) -> web.StreamResponse:
+        """Answer a GET without conditions by the whole content, `data`; `grant` needed no key."""
+        whole = readable.whole_lines(filename, grant, self.renderer)
+        answer = self._answer(request, readable, 200)
+        self.metrics.bytes_sent.inc(len(data))
+        try:
+            return await answer.send_whole(whole + _HIT, data)
         except ConnectionError:
             return answer.give_up()
 
