@@ -51,7 +51,11 @@ def build_app(
     metrics = Metrics.create() if metrics is None else metrics
     urls, cors = PublicUrls(settings.http), TenantCors(settings.cors, _policy_of)
     observer = RequestObserver(
-        metrics, clock, access_log=_access_log(settings, clock), client_of=urls.client
+        metrics,
+        clock,
+        access_log=_access_log(settings, clock),
+        client_of=urls.client,
+        in_progress_max=settings.http.requests_max,
     )
     share = FairShare(settings.http.requests_max, settings.http.tenant_requests_share)
     app = web.Application(
@@ -60,7 +64,6 @@ def build_app(
                 observer,
                 answer_error=answer_error,
                 on_end=share.leave,
-                in_progress_max=settings.http.requests_max,
             ),
             *([] if cors.service is None else [cors.answer_preflights]),
         ],

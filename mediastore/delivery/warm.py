@@ -45,7 +45,8 @@ class WarmReads:
 
     async def answer(self, request: web.Request) -> web.StreamResponse | None:
         """The answer to a request that the application has not seen; None to leave it to that."""
-        if request.method != hdrs.METH_GET:
+        observer = self._observer
+        if request.method != hdrs.METH_GET or observer.in_progress >= observer.in_progress_max:
             return None
         target = _TARGET.fullmatch(request.raw_path)
         if target is None:
@@ -65,11 +66,11 @@ class WarmReads:
         data = delivery.parts.chunks.peek(readable.blob)
         if data is None:
             return None
-        began = self._observer.begin(request)
+        began = observer.begin(request)
         status = CLIENT_CLOSED_STATUS
         try:
             response = await delivery.send_small(request, readable, filename, grant, data)
             status = response.status
             return response
         finally:
-            self._observer.end(request, began, self._route, status)
+            observer.end(request, began, self._route, status)

@@ -58,6 +58,7 @@ class RequestObserver:
         *,
         access_log: AccessLog | None,
         client_of: Callable[[web.Request], str | None] = _peer,
+        in_progress_max: int = sys.maxsize,
     ) -> None:
         """`client_of` tells the client's address for the access log."""
         self._metrics = metrics
@@ -66,6 +67,7 @@ class RequestObserver:
         self._client_of = client_of
         self._new_id = _RequestIds()
         self.in_progress = 0
+        self.in_progress_max = in_progress_max
         metrics.watch_requests(lambda: self.in_progress)
 
     def begin(self, request: web.Request) -> float:
@@ -98,12 +100,11 @@ def observe_requests(
     *,
     answer_error: Callable[[web.Request, Exception], web.StreamResponse] = _raise_again,
     on_end: Callable[[web.Request], None] = _nothing,
-    in_progress_max: int = sys.maxsize,
 ) -> Middleware:
     """The one middleware around every request: what happens inside it is counted and timed.
 
     `answer_error` makes the answer for what a handler raised, or raises it again. `on_end` is
-    called when a request has been answered. Beyond `in_progress_max` requests at once, Overloaded.
+    called when a request has been answered. Beyond the observer's `in_progress_max`, Overloaded.
     """
 
     @web.middleware
@@ -112,7 +113,7 @@ def observe_requests(
         status = CLIENT_CLOSED_STATUS
         try:
             try:
-                full = observer.in_progress > in_progress_max
+                full = observer.in_progress > observer.in_progress_max
                 refused = full and request.path != ALWAYS_ANSWERED
                 response = await (_refuse if refused else handler)(request)
             except Exception as error:  # noqa: BLE001  (`answer_error` raises what it cannot answer)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from mediastore.app_keys import OBSERVER
 from mediastore.delivery.warm import WarmReads
 from mediastore.links import round_up_expiry, sign_link, tenant_link_secret
 from mediastore.settings import Settings
@@ -257,3 +258,14 @@ async def test_a_deleted_object_is_not_answered_from_memory(
         assert response.status == 200
     assert (await service.raw(request)).startswith(b"HTTP/1.1 404")
     assert not watched.answered
+
+
+async def test_beyond_the_most_requests_it_is_refused_as_any_other(
+    keys: Keys, service: Service, watched: Watched
+) -> None:
+    made = await upload(service, keys.public, BODY)
+    observer = service.app[OBSERVER]
+    observer.in_progress_max = 0
+    application, answered, warm = await both(service, watched, get(made["links"]["media"]))
+    assert (answered, warm) == (application, LEFT)
+    assert answered.startswith(b"HTTP/1.1 503")
