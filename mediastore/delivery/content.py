@@ -108,17 +108,14 @@ class Delivery:
         except ConnectionError:
             return answer.give_up()
 
-    async def send_small(
-        self, request: web.Request, readable: Readable, filename: str, grant: Grant, data: bytes
-    ) -> web.StreamResponse:
-        """Answer a GET without conditions by the whole content, `data`; `grant` needed no key."""
+    def whole_from_memory(
+        self, request: web.Request, readable: Readable, filename: str, grant: Grant
+    ) -> tuple[Answer, bytes]:
+        """For a GET without conditions, by a grant that needed no key: the answer, not yet begun,
+        and its header lines.
+        """
         whole = readable.whole_lines(filename, grant, self.renderer)
-        answer = self._answer(request, readable, 200)
-        self.metrics.bytes_sent.inc(len(data))
-        try:
-            return await answer.send_whole(whole + _HIT, data)
-        except ConnectionError:
-            return answer.give_up()
+        return self._answer(request, readable, 200), whole + _HIT
 
     def _answer(self, request: web.Request, readable: Readable, status: int) -> Answer:
         marks = self.date.current()

@@ -13,12 +13,12 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from mediastore.delivery.content import SMALL_BODY_BYTES, WANT_REPR_DIGEST, Delivery
-from mediastore.delivery.granting import Granting
+from mediastore.delivery.granting import OPEN, Granting
 from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS, RequestObserver
 
 # What needs no decoding. As in the route, a segment is anything without a slash.
 _TARGET: Final = re.compile(
-    r"/media/([a-z0-9-]+)/([0-9a-f]{64})/([A-Za-z0-9._~-]+)(?:\?[!\"$-~]*)?", re.ASCII
+    r"(/media/([a-z0-9-]+)/([0-9a-f]{64})/([A-Za-z0-9._~-]+))(?:\?([!\"$-~]*))?", re.ASCII
 )
 # With any of these, the answer may be another one.
 _DECIDING: Final = (
@@ -55,12 +55,12 @@ class WarmReads:
         for name in _DECIDING:
             if name in headers:
                 return None
-        tenant, blob, filename = target.groups()
+        path, tenant, blob, filename, query = target.groups()
         delivery = self._delivery
         readable = delivery.allowed.believed_blob(tenant, blob)
         if readable is None or not 0 < readable.size <= SMALL_BODY_BYTES:
             return None
-        grant = self._granting.at_once(request, tenant, public=readable.public)
+        grant = OPEN if readable.public else self._granting.linked(tenant, path, query or "")
         if grant is None:
             return None
         data = delivery.parts.chunks.peek(readable.blob)
@@ -69,7 +69,14 @@ class WarmReads:
         began = observer.begin(request)
         status = CLIENT_CLOSED_STATUS
         try:
-            response = await delivery.send_small(request, readable, filename, grant, data)
+            answer, lines = delivery.whole_from_memory(request, readable, filename, grant)
+            delivery.metrics.bytes_sent.inc(len(data))
+            try:
+                if answer.write_whole(lines, data):
+                    await answer.drained()
+                response = answer.finish()
+            except ConnectionError:
+                response = answer.give_up()
             status = response.status
             return response
         finally:
