@@ -49,6 +49,7 @@ class BlobReader:
         self._places: deque[ChunkPlace] = deque()
         self._ahead: dict[ChunkPlace, asyncio.Task[HeldChunk]] = {}
         self._held: HeldChunk | None = None
+        self._waited = False  # for the chunk that is held: the store is slower than the client
         self.first: Standing | None = None
         """Where the first chunk was when it was asked for."""
 
@@ -79,13 +80,15 @@ class BlobReader:
         if self.first is None:
             self.first = self._parts.chunks.standing(place.hash)
         else:  # the first one is waited for alone: nothing is to delay the first byte
+            self._waited = self._is_awaited(place)
             self._read_ahead()
         self._held, place = await self._take(place)
         piece = Piece(
             self._held, self._offset - place.start, min(self._end, place.end) - place.start
         )
         self._offset = place.start + piece.end
-        self._read_ahead()
+        # A client that outruns the store is not to leave a connection idle while it is sent to.
+        self._read_ahead(more=1 if self._waited else 0)
         return piece
 
     async def _find(self, *, fresh: bool = False) -> list[ChunkPlace]:
@@ -123,8 +126,17 @@ class BlobReader:
             self._ahead[place] = task  # this reader ends; __aexit__ sees to the task
             raise
 
-    def _read_ahead(self) -> None:
-        for place in list(self._places)[: self._parts.read_ahead_chunks]:
+    def _is_awaited(self, place: ChunkPlace) -> bool:
+        task = self._ahead.get(place)
+        if task is not None:
+            return not task.done()
+        return self._parts.chunks.standing(place.hash) is not Standing.AT_HAND
+
+    def _read_ahead(self, *, more: int = 0) -> None:
+        ahead = self._parts.read_ahead_chunks
+        if not ahead:
+            return
+        for place in list(self._places)[: ahead + more]:
             if place not in self._ahead and not self._parts.chunks.at_hand(place.hash):
                 self._ahead[place] = asyncio.create_task(self._parts.chunks.take(place, ahead=True))
 

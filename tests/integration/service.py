@@ -20,6 +20,7 @@ from mediastore.catalog.pool import open_catalog
 from mediastore.catalog.tenants import create_api_key, create_tenant
 from mediastore.clock import SystemClock
 from mediastore.delivery.keys import DELIVERY
+from mediastore.front import AppRunner
 from mediastore.settings import Settings, load_settings
 from tests.faults import FaultyStore
 
@@ -104,7 +105,7 @@ def settings_on(dsn: str, folder: Path, **sections: Any) -> Settings:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Service]:
     app = build_app(settings, clock=SystemClock())
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
+    runner = AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
