@@ -47,9 +47,13 @@ class _Ahead:
         self._arrived = arrived
         self.coming = True
         self.task = asyncio.create_task(chunks.take(place, ahead=True, arrived=self._has_come))
-        self.task.add_done_callback(self._has_come)
+        self.task.add_done_callback(self._is_done)
 
-    def _has_come(self, _task: object = None) -> None:
+    def _is_done(self, task: asyncio.Task[HeldChunk]) -> None:
+        if not task.cancelled():  # else the reader ends, and begins nothing more
+            self._has_come()
+
+    def _has_come(self) -> None:
         if self.coming:
             self.coming = False
             self._arrived()
@@ -76,7 +80,7 @@ class BlobReader:
 
     async def __aexit__(self, *_error: object) -> None:
         self._release()
-        self._places.clear()  # so that nothing more is begun
+        self._places.clear()  # so that nothing more is begun by what still comes
         tasks = [ahead.task for ahead in self._ahead.values()]
         for task in tasks:
             task.cancel()
