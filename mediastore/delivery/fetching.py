@@ -8,6 +8,7 @@ no more and says so on /readyz.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -36,8 +37,8 @@ class VerifiedStore:
         self._metrics = metrics
         self._marked_at: deque[float] = deque(maxlen=MARKS_MAX)
 
-    async def get(self, place: ChunkPlace) -> bytes:
-        """The chunk's bytes, verified.
+    async def get(self, place: ChunkPlace, arrived: Callable[[], None]) -> bytes:
+        """The chunk's bytes, verified. `arrived` is called when they have come.
 
         Raises ContentDamaged (after marking the copy), ContentMissing, ChunkStoreUnavailable.
         """
@@ -45,6 +46,7 @@ class VerifiedStore:
             raise ContentMissing
         key = chunk_key(place.hash, place.generation)
         data = await self._read(key)
+        arrived()
         if await _is_named(data, place):
             return data
         log.warning("chunk_verification_failed", key=key, size=len(data), expected=place.size)
