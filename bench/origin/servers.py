@@ -1,8 +1,9 @@
-"""The three servers on the same files: mediastore, a bare aiohttp handler, nginx."""
+"""The servers on the same files: mediastore, a bare aiohttp handler, nginx."""
 
 import asyncio
 import json
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,10 +15,14 @@ from mediastore.catalog.migrations import migrate
 from mediastore.catalog.pool import open_catalog
 from mediastore.catalog.tenants import create_api_key, create_tenant
 from mediastore.clock import SystemClock
+from mediastore.links import round_up_expiry, sign_link, tenant_link_secret
 from mediastore.local.postgres import LocalPostgres
 from mediastore.settings import load_settings
 
-TENANT = "bench"
+SERVE = (sys.executable, "-c", "from mediastore.cli import main; main()", "serve")
+TENANT, PRIVATE_TENANT = "bench", "private"
+CONFIG = "mediastore.toml"
+KEY_ID, LINK_SECRET = "bench", "the secret that the links of a measurement are signed with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,9 @@ def targets(folder: Path, files: Mapping[str, bytes]) -> Iterator[dict[str, Targ
         nginx = stack.enter_context(_nginx(folder, static))
         service, media, objects, key = stack.enter_context(mediastore(folder, files))
         bearer = {"Authorization": f"Bearer {key}"}
+        signed = _signed(service, asyncio.run(_key(folder / CONFIG, PRIVATE_TENANT)), files)
         yield {
+            "signed": Target("mediastore, `/media` by a signed link", service, signed, {}),
             "media": Target("mediastore, `/media` of a public tenant", service, media, {}),
             "object": Target("mediastore, `/v1/objects/…/content`", service, objects, bearer),
             "bare": Target("bare aiohttp", bare, plain, {}),
@@ -106,7 +113,7 @@ def mediastore(
     postgres.start()
     try:
         port = free_port()
-        config = folder / "mediastore.toml"
+        config = folder / CONFIG
         config.write_text(f"""\
 [http]
 port = {port}
@@ -116,11 +123,12 @@ dsn = "{postgres.dsn("postgres")}"
 [chunk_store]
 driver = "directory"
 directory = "{folder / "chunks"}"
+[links]
+keys = [{{id = "{KEY_ID}", secret = "{LINK_SECRET}"}}]
 """)
-        key = asyncio.run(_key(config))
-        command = [sys.executable, "-c", "from mediastore.cli import main; main()"]
-        arguments = ["serve", "--config", str(config)]
-        with running([*command, *arguments], port, folder / "mediastore.log") as server:
+        asyncio.run(_migrate(config))
+        key = asyncio.run(_key(config, TENANT))
+        with running([*SERVE, "--config", str(config)], port, folder / "mediastore.log") as server:
             made = {name: _upload(server, key, content) for name, content in files.items()}
             media = {name: links["media"] for name, links in made.items()}
             objects = {name: links["content"] for name, links in made.items()}
@@ -129,12 +137,36 @@ directory = "{folder / "chunks"}"
         postgres.stop()
 
 
-async def _key(config: Path) -> str:
-    settings = load_settings(config)
-    await migrate(settings.catalog.dsn.get_secret_value())
-    async with open_catalog(settings.catalog, SystemClock()) as catalog:
-        await create_tenant(catalog, TENANT, public=True)
-        return await create_api_key(catalog, TENANT, name="bench")
+@contextmanager
+def workers(folder: Path, count: int) -> Iterator[Server]:
+    """The same service once more, as `count` processes behind one port."""
+    port = free_port()
+    command = [*SERVE, "--config", str(folder / CONFIG), "--port", str(port)]
+    log = folder / f"workers-{count}.log"
+    with running([*command, "--workers", str(count)], port, log) as server:
+        yield server
+
+
+async def _migrate(config: Path) -> None:
+    await migrate(load_settings(config).catalog.dsn.get_secret_value())
+
+
+async def _key(config: Path, tenant: str) -> str:
+    async with open_catalog(load_settings(config).catalog, SystemClock()) as catalog:
+        await create_tenant(catalog, tenant, public=tenant == TENANT)
+        return await create_api_key(catalog, tenant, name="bench")
+
+
+def _signed(server: Server, key: str, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Links to `files` of a private tenant, good for longer than any measurement takes."""
+    secret = tenant_link_secret(LINK_SECRET, PRIVATE_TENANT)
+    expires = round_up_expiry(time.time() + 3600)
+    return {
+        name: sign_link(
+            _upload(server, key, content)["media"], expires=expires, key_id=KEY_ID, secret=secret
+        )
+        for name, content in files.items()
+    }
 
 
 def _upload(server: Server, key: str, content: bytes) -> dict[str, str]:

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 
 from bench.processes import end_on_sigterm
 from bench.report import write_section
-from bench.uploads.measure import LOADS, Load, again, rounds
+from bench.uploads.measure import LOADS, Load, rounds
 from bench.uploads.section import Measured, section
 from bench.uploads.servers import LATENCY_MS, World, mediastore, tus_node, tusd, tusd_bare, world
-from mediastore.settings import KIB, MIB
+from mediastore.settings import KIB
 
 PEERS = (tusd, tusd_bare, tus_node)
 
@@ -49,8 +49,7 @@ def _measure(made: World, latency_ms: int, loads: Sequence[Load], count: int) ->
             *rounds([ours, *theirs], loads, 1, count=count),
             *rounds([ours, theirs[0]], loads, 2, count=count),
         ]
-        large = [load for load in loads if load.size >= 8 * MIB]
-        return Measured(latency_ms, cells, list(again(ours, large, count=count)))
+        return Measured(latency_ms, cells)
 
 
 if __name__ == "__main__":

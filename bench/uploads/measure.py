@@ -1,7 +1,6 @@
 """What is measured: every size and way of uploading, the servers taking turns, in rounds."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -54,7 +53,6 @@ class Cell:
     server: str
     load: Load
     requests: int
-    again: bool
     median: Reading
 
 
@@ -64,33 +62,20 @@ def rounds(
     """`count` rounds of each load, the servers taking turns; a median for each of both."""
     for load in loads:
         for subject in subjects:  # connections, code and plans that exist once they were used once
-            _measure(subject, _job(subject, replace(load, count=_warm_up(load)), requests))
+            measure(subject, job_of(subject, replace(load, count=_warm_up(load)), requests))
         readings: dict[str, list[Reading]] = {subject.name: [] for subject in subjects}
         for _ in range(count):
             for subject in subjects:
-                readings[subject.name].append(_measure(subject, _job(subject, load, requests)))
+                readings[subject.name].append(measure(subject, job_of(subject, load, requests)))
         for name, found in readings.items():
-            yield Cell(name, load, requests, False, _median(found))
-
-
-def again(subject: Subject, loads: Sequence[Load], *, count: int) -> Iterator[Cell]:
-    """First uploads of bytes, then second ones of the same bytes, `count` rounds of each."""
-    for load in loads:
-        first, second = [], []
-        for _ in range(count):
-            seed = int.from_bytes(os.urandom(4), "big")
-            job = replace(_job(subject, load, 1), seed=seed)
-            first.append(_measure(subject, job))
-            second.append(_measure(subject, job))
-        yield Cell(subject.name, load, 1, False, _median(first))
-        yield Cell(subject.name, load, 1, True, _median(second))
+            yield Cell(name, load, requests, median(found))
 
 
 def _warm_up(load: Load) -> int:
     return min(max(load.connections, WARM_UP_COUNT), load.count)
 
 
-def _job(subject: Subject, load: Load, requests: int) -> Job:
+def job_of(subject: Subject, load: Load, requests: int) -> Job:
     return Job(
         port=subject.server.port,
         path=subject.path,
@@ -102,7 +87,7 @@ def _job(subject: Subject, load: Load, requests: int) -> Job:
     )
 
 
-def _measure(subject: Subject, job: Job) -> Reading:
+def measure(subject: Subject, job: Job) -> Reading:
     cpu, database_cpu = subject.cpu_seconds(), subject.database_cpu_seconds()
     seconds = _run_client(job).seconds
     return Reading(
@@ -126,7 +111,7 @@ def _run_client(job: Job) -> Result:
     return Result(**json.loads(finished.stdout))
 
 
-def _median(readings: Sequence[Reading]) -> Reading:
+def median(readings: Sequence[Reading]) -> Reading:
     return Reading(
         *(
             statistics.median(getattr(reading, name) for reading in readings)

@@ -30,13 +30,6 @@ _CPU_HEAD = (
     TUS_NODE,
     "mediastore's Postgres",
 )
-_AGAIN_HEAD = (
-    "size, connections",
-    "first time, uploads/s",
-    "again, uploads/s",
-    "ratio",
-    "to reach",
-)
 _CONDITIONS = (
     "tusd 2.9.1 with its s3store and @tus/server 2.4.5 with @tus/s3-store 2.0.7 on Node, one "
     "process each with its defaults: they let the store check what it receives, as mediastore does "
@@ -62,7 +55,6 @@ class Measured:
 
     latency_ms: int
     cells: Sequence[Cell]
-    again: Sequence[Cell]
 
 
 def section(measured: Sequence[Measured], count: int) -> str:
@@ -79,11 +71,6 @@ def section(measured: Sequence[Measured], count: int) -> str:
                 f"{place(found.latency_ms)}, an upload in {way}:",
                 table(_RATES_HEAD, [_rates(*one, found.latency_ms) for one in by_load.items()]),
                 table(_CPU_HEAD, [_cpu(*one) for one in by_load.items()]),
-            ]
-        if found.again:
-            parts += [
-                f"{place(found.latency_ms)}, the same bytes uploaded to mediastore twice:",
-                table(_AGAIN_HEAD, _again_rows(found)),
             ]
     return "\n\n".join(parts)
 
@@ -103,7 +90,7 @@ def _by_load(found: Measured, requests: int) -> dict[Load, dict[str, Reading]]:
 
 def _rates(load: Load, readings: dict[str, Reading], latency_ms: int) -> list[str]:
     rate = {name: reading.uploads_per_second for name, reading in readings.items()}
-    row = [_load(load), number(rate[OURS])]
+    row = [load_text(load), number(rate[OURS])]
     for name in (TUSD, TUS_NODE, TUSD_BARE):
         row += _beside(rate[OURS], rate.get(name))
         if name in TARGETS:
@@ -118,7 +105,7 @@ def _beside(ours: float, theirs: float | None) -> list[str]:
 def _cpu(load: Load, readings: dict[str, Reading]) -> list[str]:
     ours = readings[OURS]
     return [
-        _load(load),
+        load_text(load),
         number(ours.cpu_ms),
         number(readings[TUSD].cpu_ms),
         f"{ours.cpu_ms / readings[TUSD].cpu_ms:.2f}×",
@@ -132,17 +119,6 @@ def _cpu_of(reading: Reading | None) -> str:
     return "–" if reading is None else number(reading.cpu_ms)
 
 
-def _again_rows(found: Measured) -> list[list[str]]:
-    first = {cell.load: cell for cell in found.again if not cell.again}
-    second = {cell.load: cell for cell in found.again if cell.again}
-    rows = []
-    for load, cell in first.items():
-        rates = cell.median.uploads_per_second, second[load].median.uploads_per_second
-        target = "3×" if found.latency_ms else "–"
-        rows.append([_load(load), *map(number, rates), f"{rates[1] / rates[0]:.2f}×", target])
-    return rows
-
-
 def _target(load: Load, server: str, latency_ms: int) -> str:
     if load.size > _SMALL_MAX_BYTES:
         return "1.2×" if latency_ms else "–"
@@ -150,7 +126,7 @@ def _target(load: Load, server: str, latency_ms: int) -> str:
     return far if latency_ms else near
 
 
-def _load(load: Load) -> str:
+def load_text(load: Load) -> str:
     return f"{size_text(load.size)}, {load.connections}"
 
 

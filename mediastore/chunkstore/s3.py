@@ -9,7 +9,6 @@ which AWS, MinIO and Ceph have.
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from mediastore.chunkstore.keys import DOCUMENT_PREFIX, require_document_key, require_key
 from mediastore.chunkstore.protocol import (
@@ -22,6 +21,7 @@ from mediastore.chunkstore.protocol import (
     Versioned,
 )
 from mediastore.chunkstore.s3_connection import Answer, S3Connection
+from mediastore.chunkstore.s3_deletes import OPERATION, fates, request_document
 from mediastore.chunkstore.s3_translation import Refusal, translated
 from mediastore.clock import Clock
 from mediastore.content import checksum
@@ -76,18 +76,19 @@ class S3ChunkStore:
             require_key(key)
         if not keys:
             return []
-        objects = [{"Key": self._prefix + key} for key in dict.fromkeys(keys)]
-        with translated("delete_many"):
-            client = await self._connection.client()
-            client.meta.events.register(
-                "before-call.s3.DeleteObjects", _add_content_md5, unique_id="mediastore-md5"
-            )
-            answer = await client.delete_objects(
-                Bucket=self._bucket, Delete={"Objects": objects, "Quiet": False}
-            )
-        fates = _fates(answer, self._prefix)
+        body = request_document(self._prefix + key for key in dict.fromkeys(keys))
+        headers = {
+            # DeleteObjects needs a checksum; older S3 servers know only the first of these
+            "content-md5": _base64(hashlib.md5(body, usedforsecurity=False).digest()),
+            "x-amz-checksum-crc32": _base64(checksum.crc32(body).to_bytes(4, "big")),
+        }
+        answer = await self._connection.post_to_bucket("delete", headers, body, name=OPERATION)
+        if answer.status != 200:
+            raise Refusal.of(answer.status, answer.body).error(OPERATION)
+        found = fates(answer.body)
         return [
-            DeleteResult(key, fates.get(key, "the answer does not name this key")) for key in keys
+            DeleteResult(key, found.get(self._prefix + key, "the answer does not name this key"))
+            for key in keys
         ]
 
     async def list(self, *, prefix: str = "", after: str = "") -> AsyncIterator[list[Entry]]:
@@ -135,9 +136,9 @@ class S3ChunkStore:
         name: str,
     ) -> Answer:
         require_key(key)
-        checksum = base64.b64encode(crc32.to_bytes(4, "big")).decode()
+        crc = _base64(crc32.to_bytes(4, "big"))
         answer = await self._connection.request(
-            "PUT", key, {"x-amz-checksum-crc32": checksum, **condition}, body=body, name=name
+            "PUT", key, {"x-amz-checksum-crc32": crc, **condition}, body=body, name=name
         )
         if answer.status == 200:
             return answer
@@ -174,18 +175,5 @@ def _etag(answer: Answer) -> str:
     return etag
 
 
-def _fates(answer: dict[str, Any], prefix: str) -> dict[str, str | None]:
-    """Each key that a DeleteObjects answer names, with its error code; None when deleted."""
-    fates: dict[str, str | None] = {
-        deleted["Key"].removeprefix(prefix): None for deleted in answer.get("Deleted", [])
-    }
-    for failed in answer.get("Errors", []):
-        code = failed.get("Code", "unknown")
-        fates[failed["Key"].removeprefix(prefix)] = None if code == "NoSuchKey" else code
-    return fates
-
-
-def _add_content_md5(params: dict[str, Any], **_event: Any) -> None:
-    """DeleteObjects needs a checksum: botocore sends a CRC-32, older S3 servers know only this."""
-    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
-    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

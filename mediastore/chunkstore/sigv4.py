@@ -1,8 +1,9 @@
 """AWS Signature Version 4 of one request, in its `Authorization` header form.
 
 botocore's client spends 0.6 ms of CPU on a request, its own signer 0.1 ms of them; this one spends
-20 µs, because the two requests that carry all the traffic (PUT and GET of a chunk) need so little
-of the algorithm: no query, a path that is already encoded, headers that are already lower-case.
+20 µs, because the requests that carry all the traffic (PUT and GET of a chunk, DeleteObjects) need
+so little of the algorithm: a query of one plain name at most, a path that is already encoded,
+headers that are already lower-case.
 Source: AWS General Reference, "Create a signed AWS API request". Held to botocore's by a test.
 """
 
@@ -41,14 +42,16 @@ class Signer:
         path: str,
         headers: Mapping[str, str],
         *,
+        subresource: str = "",
         payload: str,
         credentials: Credentials,
         now: datetime,
     ) -> dict[str, str]:
         """All headers to send: `headers` and those of the signature.
 
-        `path` is as sent (percent-encoded, no query), `headers` have lower-case names, trimmed
-        values and a `host`; `payload` is the body's SHA-256 in hex or UNSIGNED_PAYLOAD.
+        `path` is as sent (percent-encoded), `subresource` the query, a plain name without a value;
+        `headers` have lower-case names, trimmed values and a `host`; `payload` is the body's
+        SHA-256 in hex or UNSIGNED_PAYLOAD.
         """
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
@@ -58,7 +61,8 @@ class Signer:
         names = sorted(signed)
         lines = "".join([f"{name}:{signed[name]}\n" for name in names])
         joined = ";".join(names)
-        request = f"{method}\n{path}\n\n{lines}\n{joined}\n{payload}"
+        query = f"{subresource}=" if subresource else ""
+        request = f"{method}\n{path}\n{query}\n{lines}\n{joined}\n{payload}"
         digest = hashlib.sha256(request.encode()).hexdigest()
         signature = hmac.digest(
             self._key(stamp[:8], credentials.secret_access_key),

@@ -39,7 +39,7 @@ SMALL_BODY_BYTES: Final = 64 * 1024
 # What is not the cache's own is sent in copies of this size: all that a stalled reader may hold.
 SLICE_BYTES: Final = 64 * 1024
 # RFC 9211, and how long the first chunk took.
-_HIT: Final = b"Cache-Status: mediastore; hit\r\nServer-Timing: read;desc=hit\r\n"
+_HIT: Final = b"Cache-Status: mediastore; hit\r\nServer-Timing: read;desc=hit;dur=0\r\n"
 _MISS: Final = b"Cache-Status: mediastore; fwd=miss%b\r\nServer-Timing: read;desc=miss;dur=%.1f\r\n"
 _WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
 Parts = Sequence[tuple[bytes, ByteRange]]

@@ -102,9 +102,10 @@ class DiskFolder:
             now = self._clock.now().timestamp()
             os.utime(new, (now, now))
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if not path.exists():
-                new.rename(path)
-                return True
+            with self._locked():  # who counts meanwhile would count it under both names
+                if not path.exists():
+                    new.rename(path)
+                    return True
         except BaseException:
             self._remove(new, cost)
             raise

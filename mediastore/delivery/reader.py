@@ -78,6 +78,8 @@ class BlobReader:
         place = self._places.popleft()
         if self.first is None:
             self.first = self._parts.chunks.standing(place.hash)
+        else:  # the first one is waited for alone: nothing is to delay the first byte
+            self._read_ahead()
         self._held, place = await self._take(place)
         piece = Piece(
             self._held, self._offset - place.start, min(self._end, place.end) - place.start

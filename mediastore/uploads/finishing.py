@@ -35,6 +35,7 @@ from mediastore.content.hashing import BlobHasher
 from mediastore.errors import (
     BadDigest,
     ContentDamaged,
+    ContentMissing,
     IdempotencyKeyInUse,
     MediastoreError,
     NotFound,
@@ -192,11 +193,17 @@ class Finisher:
 
     async def _prepare(self, upload: Upload, hasher: BlobHasher) -> Upload:
         """All that takes long: its content looked at, and read where `hasher` has not gone."""
-        if upload.concat == "final":  # no body has shown its beginning
-            policy = await self._admission.policy(upload.tenant)
-            upload = await check_stored_type(self._catalog, self._store, policy, upload)
-        async with self._places:
-            await self._read_rest(upload, hasher)
+        try:
+            if upload.concat == "final":  # no body has shown its beginning
+                policy = await self._admission.policy(upload.tenant)
+                upload = await check_stored_type(self._catalog, self._store, policy, upload)
+            async with self._places:
+                await self._read_rest(upload, hasher)
+        except (ContentMissing, ContentDamaged):
+            # Nothing is lost if another job has finished it, or its client has ended it.
+            if await self._touch(upload):
+                raise
+            raise UploadTaken from None
         return upload
 
     async def _read_rest(self, upload: Upload, hasher: BlobHasher) -> None:
@@ -226,11 +233,13 @@ class Finisher:
         """Until the upload is gone, or another job's."""
         while True:
             with suppress(MediastoreError):
-                if not await touch_finishing(
-                    self._catalog, upload, expires_seconds=upload.expires_seconds
-                ):
+                if not await self._touch(upload):
                     return
             await self._clock.sleep(TOUCH_SECONDS)
+
+    async def _touch(self, upload: Upload) -> bool:
+        """Whether the upload is still there, and this job's."""
+        return await touch_finishing(self._catalog, upload, expires_seconds=upload.expires_seconds)
 
 
 async def _while_it_lasts(alive: asyncio.Task[None], work: Coroutine[Any, Any, Result]) -> Result:

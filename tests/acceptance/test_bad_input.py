@@ -320,7 +320,20 @@ def test_ranges_at_the_edges(client: Client, range_: str, start: int, end: int) 
     ids=lambda request: repr(request[:60]),
 )
 def test_garbage_requests(client: Client, request_: bytes) -> None:
-    assert status_of(client.exchange(request_)) in (400, 414, 431)
+    answer = client.exchange(request_)
+    told = {400: b'"malformed_request"', 431: b'"header_too_large"'}
+    assert told[status_of(answer)] in answer
+    assert b"aiohttp" not in answer
+
+
+def test_what_is_not_http_leaves_one_line_in_the_log(server: Server) -> None:
+    secret = b"secret-of-a-client"
+    server.client().exchange(b"GET /" + secret + b" HTTP/1.1\r\nHost " + secret + b"\r\n\r\n")
+    told = server.until(
+        lambda: [event for event in server.events() if event["event"] == "request_malformed"], bool
+    )
+    assert [(event["level"], event["code"]) for event in told] == [("info", "malformed_request")]
+    assert secret.decode() not in server.log()
 
 
 def test_a_flood_of_headers_is_refused(client: Client) -> None:

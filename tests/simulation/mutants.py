@@ -123,7 +123,7 @@ MUTANTS = (
             (
                 "references_release_v3",
                 DOOMED_NOW,
-                DOOMED_NOW.replace("v_since", "v_since - interval '100 seconds'"),
+                DOOMED_NOW.replace("v_since", "v_since - interval '1000 seconds'"),
             ),
         ),
     ),

@@ -1,6 +1,7 @@
 """INV-10 with signed links: they open what was signed, while it lives, and nothing else."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 import time
@@ -134,25 +135,77 @@ async def test_the_python_signer_of_the_page(
     assert await ask(service, url) == (200, b"signed elsewhere")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the shell line needs openssl")
-async def test_the_shell_line_of_the_page(service: Service, secret_object: dict[str, Any]) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
-    script = page.partition('```sh\ntext="')[2].partition("```")[0]
+PAGE = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+SHELL_LINES = 'text="' + PAGE.partition('```sh\ntext="')[2].partition("```")[0]
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="the shell line needs openssl"
+)
+
+
+async def shell(script: str, **variables: str) -> str:
     made = await asyncio.to_thread(
         subprocess.run,
-        ["sh", "-euc", 'text="' + script],
-        env={
-            "PATH": "/usr/bin:/bin",
-            "BLOB": secret_object["blob"],
-            "EXPIRES": str(round_up_expiry(time.time() + 60)),
-            "KEY_ID": "2026a",
-            "SECRET": tenant_link_secret(SERVICE_SECRET, "acme"),
-        },
+        ["sh", "-euc", script],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **variables},
         check=True,
         capture_output=True,
         text=True,
     )
-    assert await ask(service, made.stdout.strip()) == (200, b"signed elsewhere")
+    return made.stdout.strip()
+
+
+@needs_openssl
+async def test_the_shell_line_of_the_page(service: Service, secret_object: dict[str, Any]) -> None:
+    url = await shell(
+        SHELL_LINES,
+        BLOB=secret_object["blob"],
+        EXPIRES=str(round_up_expiry(time.time() + 60)),
+        KEY_ID="2026a",
+        SECRET=tenant_link_secret(SERVICE_SECRET, "acme"),
+    )
+    assert await ask(service, url) == (200, b"signed elsewhere")
+
+
+@needs_openssl
+async def test_the_shell_line_makes_the_vectors_of_the_page() -> None:
+    (secret,) = re.findall(r"^2026a ([0-9a-f]{64})$", PAGE, re.MULTILINE)
+    vectors = re.findall(r"^\| `(/media/[^`]*)` \| `([^`]*)` \|$", PAGE, re.MULTILINE)
+    assert len(vectors) == 3
+    first, line = SHELL_LINES.splitlines()
+    assert first.startswith("text=")
+    for text, signature in vectors:
+        assert await shell(line, text=text, SECRET=secret) == f"{text}&sig={signature}"
+        assert await shell(line, text=text, SECRET=secret[::-1]) != f"{text}&sig={signature}"
+    text, signature = vectors[0]
+    blob, expires = text.split("/")[3], text.partition("exp=")[2].partition("&")[0]
+    made = await shell(SHELL_LINES, BLOB=blob, EXPIRES=expires, KEY_ID="2026a", SECRET=secret)
+    assert made == f"{text}&sig={signature}"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_link_is_for_reading(
+    keys: Keys, service: Service, secret_object: dict[str, Any], method: str
+) -> None:
+    url = sign(media_path("acme", secret_object["blob"], "file"))
+    async with service.client.request(method, url, data=b"x") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    object_ = f"/v1/objects/{secret_object['id']}?{url.partition('?')[2]}"
+    async with service.client.request(method, object_, data=b"x") as response:
+        assert response.status in (401, 405)
+    assert await ask(service, url) == (200, b"signed elsewhere")
+
+
+async def test_links_of_a_key_live_as_long_as_the_key(
+    dsn: str, tmp_path: Path, keys: Keys, service: Service, secret_object: dict[str, Any]
+) -> None:
+    _, link = await make(service, keys.acme, secret_object["id"])
+    other = {"id": "2026b", "secret": "another secret of 32 characters or more"}
+    renamed = {"id": "2026a", "secret": other["secret"]}
+    for configured, status in (([other, KEY], 200), ([other], 404), ([renamed], 404)):
+        settings = settings_on(dsn, tmp_path, links={"keys": configured})
+        async with running(settings) as changed:
+            assert (await ask(changed, link["url"]))[0] == status, configured
 
 
 def sign(path: str, *, expires: int | None = None, tenant: str = "acme") -> str:

@@ -1,10 +1,12 @@
 """Whole content, ranges, conditionals and heads over HTTP."""
 
+import asyncio
 from random import Random
 
 import pytest
 
 from mediastore.settings import Settings
+from tests.faults import Fault
 from tests.integration.delivery.conftest import Keys
 from tests.integration.service import Service, bearer, running, upload
 
@@ -50,6 +52,32 @@ async def test_ranges(keys: Keys, service: Service, size: int, start: int, end: 
         first = size + start if start < 0 else start
         span = f"bytes {first}-{first + len(expected) - 1}/{size}"
         assert response.headers["Content-Range"] == span
+
+
+async def test_chunks_are_fetched_while_an_earlier_one_is_waited_for(
+    settings: Settings, keys: Keys, service: Service
+) -> None:
+    body = content(100_000)
+    made = await upload(service, keys.public, body)
+    async with running(settings) as cold:
+        gates = [asyncio.Event() for _ in range(3)]
+        first, second, third = (Fault(gate=gate) for gate in gates)
+        cold.store.script("get", first, second, third)
+
+        async def read() -> bytes:
+            async with cold.client.get(made["links"]["media"]) as response:
+                return await response.read()
+
+        reading = asyncio.create_task(read())
+        await first.reached.wait()
+        assert cold.store.count("get") == 1  # nothing delays the first byte
+        gates[0].set()
+        async with asyncio.timeout(20):
+            await second.reached.wait()
+            await third.reached.wait()  # though the second has not come
+        gates[1].set()
+        gates[2].set()
+        assert await reading == body
 
 
 async def test_every_cut_of_a_range_across_chunks(keys: Keys, service: Service) -> None:

@@ -48,10 +48,14 @@ def doors(monkeypatch: pytest.MonkeyPatch) -> Doors:
             doors.committed = held
         return web.Response(text=held.decode("latin-1"))
 
+    async def broken(_request: web.Request) -> web.Response:
+        raise RuntimeError("a defect")
+
     def build_app(_settings: Settings, *, clock: Clock, metrics: Metrics) -> web.Application:
         app = web.Application()
         app[READINESS] = Readiness({}, clock)
         app.add_routes([web.get("/slow", slow), web.post("/upload", upload)])
+        app.add_routes([web.get("/broken", broken)])
         app.add_routes(health_routes(app[READINESS]))
         return app
 
@@ -141,6 +145,33 @@ async def test_metrics_are_on_a_port_of_their_own(doors: Doors) -> None:
             assert "mediastore_requests_in_progress" in await response.text()
         async with session.get(f"{at.url}/metrics") as response:
             assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
+        (b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+        (b"DELETE /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
+        (b"GET /broken HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 500),
+        (b"nonsense\r\n\r\n", 400),  # answered below the application
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 431),
+    ],
+    ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else str(value),
+)
+async def test_no_answer_names_versions(doors: Doors, request_: bytes, status: int) -> None:
+    async with serving() as (at, _):
+        port = int(at.url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request_)
+        head = (await reader.read()).partition(b"\r\n\r\n")[0].decode()
+        writer.close()
+    lines = head.split("\r\n")
+    assert lines[0].split(" ")[1] == str(status)
+    assert [line for line in lines if line.lower().startswith("server:")] == ["Server: mediastore"]
+    assert "python" not in head.lower()
+    assert "aiohttp" not in head.lower()
 
 
 async def test_a_taken_port_is_one_clear_error(doors: Doors) -> None:

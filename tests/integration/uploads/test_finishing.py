@@ -9,9 +9,12 @@ import pytest
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
+from mediastore.catalog.finishing import touch_finishing
+from mediastore.catalog.pool import Catalog
+from mediastore.catalog.uploads import Upload
 from mediastore.chunkstore.protocol import MissingKey
-from mediastore.errors import ChunkStoreUnavailable
-from mediastore.uploads import finishing, fragments
+from mediastore.errors import ChunkStoreUnavailable, UploadTaken
+from mediastore.uploads import finishing, fragments, running_hash
 from tests.faults import Fault
 from tests.integration.uploads.conftest import Service, Starter, until
 from tests.integration.uploads.test_tus import PATCH_TYPE, content, create, offset_of, patch, stored
@@ -130,13 +133,17 @@ async def test_a_process_takes_over_no_more_than_it_can_work_on(
 async def test_a_job_that_has_ended_shows_no_life_any_more(
     start: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    showing = 0
+    showing = calls = 0
 
-    async def slow_touch(*_: object, **__: object) -> None:
-        nonlocal showing
+    async def slow_touch(*_: object, **__: object) -> bool:
+        nonlocal showing, calls
+        calls += 1
+        if calls > 1:  # the job that lacks content asks whether it is still its own
+            return True
         showing += 1
         try:
             await asyncio.sleep(60)
+            return True
         finally:  # as a statement that the server ends a moment after it was cancelled
             await asyncio.sleep(0.05)
             showing -= 1
@@ -173,15 +180,30 @@ async def test_a_job_that_was_overtaken_stops_at_once(
     assert await stored(service, url) == data
 
 
+def shows_life_once(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """At its beginning, of which the event tells: it learns at its end that it was overtaken."""
+    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)
+    touch, shown = touch_finishing, asyncio.Event()
+
+    async def touch_and_tell(catalog: Catalog, upload: Upload, *, expires_seconds: int) -> bool:
+        lives = await touch(catalog, upload, expires_seconds=expires_seconds)
+        shown.set()
+        return lives
+
+    monkeypatch.setattr(finishing, "touch_finishing", touch_and_tell)
+    return shown
+
+
 async def test_who_waits_for_a_job_that_was_overtaken_gets_what_the_other_one_made(
     start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finishing, "TOUCH_SECONDS", NEVER_SECONDS)  # it learns so at its end
+    shown = shows_life_once(monkeypatch)
     data = content(40_000)
     service, url = await half_elsewhere(start, data, wait_seconds=0.01)
     reading = Fault(gate=asyncio.Event())
     service.store.always("get", reading)
     assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await asyncio.gather(reading.reached.wait(), shown.wait())
     await sql.execute(OVERTAKE)
     other = await start(service.kept)
     assert await other.uploads.parts.finisher.resume(id_of(url)) is not None
@@ -195,6 +217,29 @@ async def test_who_waits_for_a_job_that_was_overtaken_gets_what_the_other_one_ma
     assert await waiting is None, "it is the other one's"
     standing = await service.uploads.take("acme", id_of(url))
     assert standing.object is not None
+
+
+async def test_a_job_that_finds_its_content_gone_to_another_ones_object_reports_no_loss(
+    start: Starter, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = shows_life_once(monkeypatch)
+    monkeypatch.setattr(running_hash, "PAGE_CHUNKS", 1)  # it has to ask for its chunks again
+    data = content(40_000)
+    service, url = await half_elsewhere(start, data, wait_seconds=0.01)
+    reading = Fault(gate=asyncio.Event())
+    service.store.always("get", reading)
+    assert await patch(service, url, 20_000, data[20_000:]) == (204, "40000")
+    await asyncio.gather(reading.reached.wait(), shown.wait())
+    await sql.execute(OVERTAKE)
+    other = await start(service.kept)
+    assert await other.uploads.parts.finisher.resume(id_of(url)) is not None
+    job = service.uploads.parts.finisher._jobs[id_of(url)]
+    assert reading.gate is not None
+    reading.gate.set()
+    with capture_logs() as logs, pytest.raises(UploadTaken):
+        await job
+    assert [log for log in logs if log["log_level"] == "error"] == []
+    assert await stored(other, url) == data
 
 
 async def test_content_that_a_job_refuses_is_dropped_and_counted(

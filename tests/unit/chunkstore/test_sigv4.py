@@ -22,8 +22,9 @@ SIGNER = Signer("eu-west-3")  # one for all examples: the derived key must follo
 
 
 @given(
-    method=st.sampled_from(["GET", "PUT", "HEAD"]),
+    method=st.sampled_from(["GET", "PUT", "HEAD", "POST"]),
     path=PATH.map(lambda path: f"/bucket/{path}"),
+    subresource=st.sampled_from(["", "delete"]),
     headers=HEADERS,
     access_key=WORD,
     secret_key=st.sampled_from(["one", "another/secret+key"]),
@@ -33,15 +34,15 @@ SIGNER = Signer("eu-west-3")  # one for all examples: the derived key must follo
 def test_as_botocore_signs(
     method: str,
     path: str,
+    subresource: str,
     headers: dict[str, str],
     access_key: str,
     secret_key: str,
     token: str | None,
     now: datetime,
 ) -> None:
-    request = AWSRequest(
-        method=method, url=f"http://host.example:9000{path}", headers=dict(headers), data=b""
-    )
+    url = f"http://host.example:9000{path}{'?' if subresource else ''}{subresource}"
+    request = AWSRequest(method=method, url=url, headers=dict(headers), data=b"")
     request.context["client_config"] = type("C", (), {"s3": {"payload_signing_enabled": False}})
     with patch("botocore.auth.get_current_datetime", return_value=now):
         S3SigV4Auth(BotocoreCredentials(access_key, secret_key, token), "s3", "eu-west-3").add_auth(
@@ -51,6 +52,7 @@ def test_as_botocore_signs(
         method,
         path,
         {"host": "host.example:9000", **headers},
+        subresource=subresource,
         payload=UNSIGNED_PAYLOAD,
         credentials=Credentials(access_key, secret_key, token),
         now=now,
