@@ -98,12 +98,13 @@ soak-faults: $(DEV_STAMP) ## The soaks with real faults, longer: ROUNDS=200 SEED
 # --- checking --------------------------------------------------------------------------------
 
 .PHONY: check fmt docs lock clean
-check: $(DEV_STAMP) ## Formatting, lint, types, import rules, generated docs.
+check: $(DEV_STAMP) ## Formatting, lint, types, import rules, generated docs, the code base's own rules.
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy mediastore gc/mediastore_gc docs/generate.py tests
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python docs/generate.py --check
+	@$(PYTEST) -q tests/unit/test_tidy.py
 
 fmt: $(DEV_STAMP) ## Format, and mend what ruff can mend.
 	@$(BIN)/ruff check --fix-only $(CODE)

@@ -42,19 +42,6 @@ class BadRequest(MediastoreError):
     exit_code = 2
 
 
-class MalformedRequest(BadRequest):
-    """What came is not an HTTP request."""
-
-    code = "malformed_request"
-
-
-class HeaderTooLarge(BadRequest):
-    """The request's line or one of its headers is longer than this service reads."""
-
-    code = "header_too_large"
-    status = 431
-
-
 class BadSettings(BadRequest):
     """The settings are not valid."""
 

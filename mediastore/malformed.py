@@ -12,8 +12,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from mediastore.errors import HeaderTooLarge, MalformedRequest, MediastoreError
+from mediastore.errors import MediastoreError
 from mediastore.problems import problem_response
+from mediastore.request_errors import HeaderTooLarge, MalformedRequest
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,19 @@
-"""Errors of forms and of pulls at POST /v1/objects. They belong to the table in errors.py."""
+"""Errors of what is not HTTP, of forms and of pulls. They belong to the table in errors.py."""
 
 from mediastore.errors import BadRequest, MediastoreError
+
+
+class MalformedRequest(BadRequest):
+    """What came is not an HTTP request."""
+
+    code = "malformed_request"
+
+
+class HeaderTooLarge(BadRequest):
+    """The request's line or one of its headers is longer than this service reads."""
+
+    code = "header_too_large"
+    status = 431
 
 
 class BadForm(BadRequest):
