@@ -24,6 +24,7 @@ from mediastore.delivery.disk_cache import DiskCacheMetrics
 from mediastore.errors import every_error
 from mediastore.events.cdn.purge_metrics import PurgeMetrics
 from mediastore.images.image_metrics import ImageMetrics
+from mediastore.images.probe_metrics import ProbeMetrics
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.workers.supervisor import SupervisorMetrics
@@ -94,6 +95,7 @@ def metrics_page() -> str:
     Metrics.create(service)
     ChunkStoreMetrics(service)
     ImageMetrics(service)
+    ProbeMetrics(service)
     PurgeMetrics(service, [])
     DiskCacheMetrics(service)
     SupervisorMetrics(service)

@@ -6,12 +6,11 @@ while it is decoded. Nothing of the metadata is told but the moment it was taken
 """
 
 import io
-from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Final
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from mediastore.images.blurhash import blurhash
 from mediastore.images.colour import eight_bits, srgb
@@ -20,6 +19,7 @@ from mediastore.images.decoding import Source, open_source, refusing
 from mediastore.images.formats import ANIMATED_SOURCES
 from mediastore.images.geometry import Size
 from mediastore.images.limits import Limits
+from mediastore.images.probed import PROFILE_NAME_LENGTH_MAX, Probe
 from mediastore.images.thumbhash import thumbhash
 
 _SAMPLE_SIDE: Final = 128
@@ -30,38 +30,21 @@ _PHASH_SIDE: Final = 32
 _PHASH_WAVES: Final = 8
 _COLOURS: Final = 8
 _VISIBLE: Final = 128
-_PROFILE_NAME_LENGTH_MAX: Final = 100
 _PROFILE_MAX_BYTES: Final = 4 * 1024 * 1024
 _EXIF_IFD: Final = 0x8769
 _TAKEN_TAG: Final = 0x9003
 _TAKEN_OFFSET_TAG: Final = 0x9011
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What was found. Width and height are of the upright picture; `orientation` is EXIF's, 1 to 8.
-
-    `frames` are counted up to the limits; `phash` has 64 bits; `captured_at` is as the camera
-    says it, with an offset only if the camera knows one.
+def probe(data: bytes, limits: Limits, *, keep_captured: bool) -> Probe | None:
+    """None: it is no picture of a type that is decoded here. Raises ImageRefused (it is one, and
+    damaged), ImageTooLarge, ImageTooCostly.
     """
-
-    kind: str
-    width: int
-    height: int
-    frames: int
-    orientation: int
-    colour_profile: str | None
-    thumbhash: bytes
-    blurhash: str
-    dominant_colour: str | None
-    phash: int
-    captured_at: str | None
-
-
-def probe(data: bytes, limits: Limits, *, keep_captured: bool) -> Probe:
-    """Raises ImageRefused, ImageTooLarge, ImageTooCostly."""
     with refusing():
-        source = open_source(data, limits)
+        try:
+            source = open_source(data, limits)
+        except UnidentifiedImageError:
+            return None
         profile = source.image.info.get("icc_profile")
         captured_at = _captured_at(source.image) if keep_captured else None
         sample = srgb(_sample(source), profile)
@@ -165,7 +148,7 @@ def _profile_name(profile: bytes | None) -> str | None:
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
     printable = "".join(letter for letter in name if letter.isprintable())
-    return printable[:_PROFILE_NAME_LENGTH_MAX].strip() or None
+    return printable[:PROFILE_NAME_LENGTH_MAX].strip() or None
 
 
 def _captured_at(image: Image.Image) -> str | None:

@@ -7,7 +7,8 @@ from mediastore.image_errors import ImageRefused, ImageTooLarge
 from mediastore.images.decoding import prepare
 from mediastore.images.formats import SOURCES
 from mediastore.images.limits import Limits
-from mediastore.images.probing import Probe, probe
+from mediastore.images.probed import Probe
+from mediastore.images.probing import probe
 from tests.pictures import (
     PLACE,
     animation,
@@ -29,8 +30,10 @@ def decoders() -> None:
     prepare(SOURCES)
 
 
-def probed(data: bytes, limits: Limits = LIMITS) -> Probe:
-    return probe(data, limits, keep_captured=False)
+def probed(data: bytes, limits: Limits = LIMITS, *, keep_captured: bool = False) -> Probe:
+    found = probe(data, limits, keep_captured=keep_captured)
+    assert found is not None
+    return found
 
 
 def taken(moment: str, offset: str | None = None) -> bytes:
@@ -107,7 +110,7 @@ def test_when_it_was_taken_is_told_only_if_asked(
     moment: str, offset: str | None, told: str | None
 ) -> None:
     data = taken(moment, offset)
-    assert probe(data, LIMITS, keep_captured=True).captured_at == told
+    assert probed(data, keep_captured=True).captured_at == told
     assert probed(data).captured_at is None
 
 
@@ -137,15 +140,23 @@ def test_every_kind_of_pixel(picture: Image.Image) -> None:
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"", ImageRefused),
-        (b"<svg/>", ImageRefused),
         (jpeg()[:9000], ImageRefused),
-        (heic(photo())[:3000], ImageRefused),
         (png_claiming(2**31 - 1, 2**31 - 1), ImageTooLarge),
         (png_claiming(5000, 5000), ImageRefused),
     ],
 )
-def test_what_is_no_picture_is_refused(data: bytes, error: type[ImageRefused]) -> None:
+def test_what_is_damaged_or_too_large_is_refused(data: bytes, error: type[ImageRefused]) -> None:
     with pytest.raises(ImageRefused) as refused:
         probed(data)
     assert type(refused.value) is error
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<svg/>", b"%PDF-1.7", bytes(9000), jpeg()[2:]], ids=lambda data: data[:4].hex()
+)
+def test_what_no_decoder_knows_is_no_picture(data: bytes) -> None:
+    assert probe(data, LIMITS, keep_captured=False) is None
+
+
+def test_a_format_that_is_not_allowed_is_no_picture() -> None:
+    assert probe(jpeg(), Limits(formats=("PNG",)), keep_captured=False) is None
