@@ -108,9 +108,9 @@ def metrics_page() -> str:
         "Prometheus text at `/metrics` on a port of its own (`http.metrics_port`).\n\n"
         + table(head, sorted(_metric_rows(service)))
         + "\n## The collector\n\n"
-        "Prometheus text on the port that `mediastore-gc run --metrics-port` names, beside the "
-        "`mediastore_chunk_store_` metrics above.\n\n"
-        + table(head, sorted(_metric_rows(collector)))
+        "Prometheus text on the port that `mediastore-gc run --metrics-port` names, at "
+        "`--metrics-host` or else `http.metrics_host`, beside the `mediastore_chunk_store_` "
+        "metrics above.\n\n" + table(head, sorted(_metric_rows(collector)))
     )
 
 
