@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 from mediastore_gc.cli import app
@@ -150,6 +153,8 @@ async def test_holds_undelete_and_explain(
         (("hold", "remove", "7", "--apply"), 4),
         (("run", "--once", "--watch"), 2),
         (("pause",), 2),
+        (("run", "--delete", "--metrics-host", "0.0.0.0"), 2),
+        (("explain", "nothing"), 2),
     ],
 )
 def test_exit_codes_are_stable(config: Path, arguments: tuple[str, ...], code: int) -> None:
@@ -234,6 +239,219 @@ async def test_each_round_of_a_repeating_run_is_a_line_of_json(config: Path) -> 
         running.terminate()
         await running.communicate()
     assert [counts["deleted_keys"] for counts in rounds] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("section", "arguments", "host"),
+    [
+        ("", (), "127.0.0.1"),
+        ('[http]\nmetrics_host = "0.0.0.0"\n', (), "0.0.0.0"),
+        ("", ("--metrics-host", "0.0.0.0"), "0.0.0.0"),
+    ],
+    ids=["default", "setting", "argument"],
+)
+async def test_metrics_are_where_somebody_else_can_scrape_them(
+    config: Path, section: str, arguments: tuple[str, ...], host: str
+) -> None:
+    config.write_text(config.read_text() + section)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--metrics-port", "0", *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"},
+    )
+    assert running.stderr is not None
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        told = re.search(r"http://(.+):(\d+)/metrics", (await running.stderr.readline()).decode())
+        assert told is not None
+        assert told[1] == host
+        async with session.get(f"http://127.0.0.1:{told[2]}/metrics") as response:
+            assert "mediastore_collection_brake" in await response.text()
+        running.terminate()
+        await running.communicate()
+    assert running.returncode == 0
+
+
+def test_metrics_that_cannot_be_served_are_a_wrong_argument(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = command(config, "run", "--once", "--delete", "--metrics-port", port)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
+    settings = load_settings(config)
+    clock = SystemClock()
+    async with (
+        open_catalog(settings.catalog, clock) as catalog,
+        open_chunk_store(settings.chunk_store, clock, CollectorRegistry()) as store,
+    ):
+        await create_tenant(catalog, TENANT)
+        await store_file(catalog, store, [noise("a", 5000), noise("b", 3000)])
+    for verb in ("verify", "orphans", "scrub", "doctor"):
+        done = command(config, verb)
+        assert (done.returncode, done.stderr) == (0, ""), done
+    assert answer(config, "verify")["chunks"] == 2
+    assert answer(config, "scrub")["bytes"] == 8000
+    ended = answer(config, "status")["last_audits"]
+    assert [audit["audit"] for audit in ended] == ["orphans", "scrub", "verify"]
+    assert "last scrub:" in command(config, "status").stdout
+    chunk = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    hash_, body = chunk.name.partition(".")[0], chunk.read_bytes()
+    chunk.write_bytes(b"x" + body[1:])
+    found = command(config, "scrub", "--json")
+    assert found.returncode == 40
+    assert found.stderr.endswith("[audit_findings]\n")
+    assert [hash_ in key for key in json.loads(found.stdout)["damaged"]] == [True]
+    assert len(json.loads(found.stdout)["hurt"]["objects"]) == 1
+    chunk.unlink()
+    assert command(config, "verify").returncode == 0, "a marked row needs no bytes"
+    other = next(p for p in (config.parent / "chunks" / "chunks").rglob("*") if p.is_file())
+    other.unlink()
+    assert command(config, "orphans", "--json").returncode == 40
+    missing = command(config, "verify", "--json")
+    assert missing.returncode == 40
+    assert json.loads(missing.stdout)["findings"]["met"] == {"key_missing": 1}
+    reconciled = command(config, "reconcile", "--json")
+    assert reconciled.returncode == 40
+    assert json.loads(reconciled.stdout)["missing"] == 2, "the marked one too"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "--prefix", "XY"),
+        ("verify", "--resume", "nowhere"),
+        ("verify", "--inventory", "not-there.json"),
+        ("orphans", "--after", "chunks/1"),
+        ("orphans", "--inventory", "not-there.json"),
+        ("scrub", "--after", "nothing"),
+    ],
+)
+def test_audits_refuse_what_makes_no_sense(config: Path, arguments: tuple[str, ...]) -> None:
+    done = command(config, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stdout == ""
+
+
+async def test_limits_and_workers_of_a_run(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    run = ("run", "--once", "--delete", "--workers", "2", *TRY_OUT)
+    assert answer(config, *run, "--max-objects", "1")["deleted_keys"] == 1
+    assert answer(config, *run, "--max-bytes", "2999")["deleted_keys"] == 0
+    assert answer(config, *run, "--rate", "100000")["deleted_keys"] == 1
+
+
+def test_every_verb_answers_in_json() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"NO_COLOR": "1"})
+    assert told.exit_code == 0
+    assert " 36  bytes_gone" in told.stdout
+    listed = told.stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    verbs = [[line.split()[0]] for line in listed.splitlines() if line[2:3].strip()]
+    assert len(verbs) >= 10
+    verbs.remove(["hold"])
+    for verb in [*verbs, ["hold", "add"], ["hold", "list"], ["hold", "remove"]]:
+        assert "--json" in CliRunner().invoke(app, [*verb, "--help"]).stdout, verb
+
+
+def test_a_restored_database_and_the_way_out(config: Path) -> None:
+    folder = config.parent / "chunks"
+    assert answer(config, "recount")["finished"]
+    settings = load_settings(config)
+    assert settings.chunk_store.directory == folder
+    done = command(config, "reconcile", "--apply")
+    assert done.returncode == 0
+    assert answer(config, "plan")["nothing_to_do"]
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "mediastore.toml"
+    file.write_text('[catalog]\ndsn = "postgresql://nobody@127.0.0.1:9/none"\n')
+    done = command(file, "status")
+    assert done.returncode == 10
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+async def test_sigterm_ends_a_repeating_run(
+    config: Path, connection: "asyncpg.Connection[Any]"
+) -> None:
+    await upload_and_delete(load_settings(config))
+    await connection.execute(
+        "UPDATE objects SET deleted_at = '2020-01-01', purge_at = '2020-01-02'"
+    )
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config), "run", "--delete"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    finished = "SELECT count(finished_at) FROM gc_runs"
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(finished):  # noqa: ASYNC110  (another process)
+            await asyncio.sleep(0.05)
+        running.terminate()
+        _, errors = await running.communicate()
+    assert running.returncode == 0
+    assert errors == b""
+
+
+async def test_each_round_of_a_repeating_run_is_a_line_of_json(config: Path) -> None:
+    await upload_and_delete(load_settings(config))
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--json", "--every", "1", *TRY_OUT),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert running.stdout is not None
+    async with asyncio.timeout(60):
+        rounds = [json.loads(await running.stdout.readline()) for _ in range(2)]
+        running.terminate()
+        await running.communicate()
+    assert [counts["deleted_keys"] for counts in rounds] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("section", "arguments", "host"),
+    [
+        ("", (), "127.0.0.1"),
+        ('[http]\nmetrics_host = "0.0.0.0"\n', (), "0.0.0.0"),
+        ("", ("--metrics-host", "0.0.0.0"), "0.0.0.0"),
+    ],
+    ids=["default", "setting", "argument"],
+)
+async def test_metrics_are_where_somebody_else_can_scrape_them(
+    config: Path, section: str, arguments: tuple[str, ...], host: str
+) -> None:
+    config.write_text(config.read_text() + section)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--metrics-port", "0", *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"},
+    )
+    assert running.stderr is not None
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        told = re.search(r"http://(.+):(\d+)/metrics", (await running.stderr.readline()).decode())
+        assert told is not None
+        assert told[1] == host
+        async with session.get(f"http://127.0.0.1:{told[2]}/metrics") as response:
+            assert "mediastore_collection_brake" in await response.text()
+        running.terminate()
+        await running.communicate()
+    assert running.returncode == 0
+
+
+def test_metrics_that_cannot_be_served_are_a_wrong_argument(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = command(config, "run", "--once", "--delete", "--metrics-port", port)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
 
 async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
