@@ -45,20 +45,18 @@ $$;
 -- by now.
 CREATE FUNCTION picture_asked_v1() RETURNS trigger
 LANGUAGE plpgsql AS $$
+DECLARE
+    v_keeps boolean := tenant_keeps_captured_v1(NEW.tenant);
 BEGIN
-    IF tenant_keeps_captured_v1(NEW.tenant) THEN
-        INSERT INTO media AS m (blob, tenant, keep_captured) VALUES (NEW.blob, NEW.tenant, true)
-        ON CONFLICT (blob) DO UPDATE
-        SET keep_captured = true, state = 'waiting', attempts = m.attempts + 1,
+    INSERT INTO media (blob, tenant, keep_captured) VALUES (NEW.blob, NEW.tenant, v_keeps) ON CONFLICT (blob) DO NOTHING;
+    IF NOT FOUND THEN
+        UPDATE media AS m
+        SET state = 'waiting', failed = NULL, keep_captured = m.keep_captured OR v_keeps,
+            attempts = CASE m.state WHEN 'failed' THEN 0 ELSE m.attempts + 1 END,
             asked_at = catalog_clock(), retry_at = catalog_clock()
-        WHERE NOT m.keep_captured AND m.state IN ('waiting', 'done');
-    ELSE
-        INSERT INTO media (blob, tenant) VALUES (NEW.blob, NEW.tenant) ON CONFLICT (blob) DO NOTHING;
+        WHERE m.blob = NEW.blob
+          AND (m.state = 'failed' OR v_keeps AND NOT m.keep_captured AND m.state IN ('waiting', 'done'));
     END IF;
-    UPDATE media AS m
-    SET state = 'waiting', failed = NULL, attempts = 0, keep_captured = m.keep_captured OR tenant_keeps_captured_v1(NEW.tenant),
-        asked_at = catalog_clock(), retry_at = catalog_clock()
-    WHERE m.blob = NEW.blob AND m.state = 'failed';
     RETURN NULL;
 END $$;
 -- Variants are objects of nobody ('') for a moment: what they are is known.
