@@ -8,7 +8,6 @@ no more and says so on /readyz.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 import structlog
 
@@ -18,6 +17,7 @@ from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.clock import Clock
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
+from mediastore.delivery.chunks import Arrived
 from mediastore.errors import Broken, ContentDamaged, ContentMissing, MediastoreError
 from mediastore.telemetry.metrics import Metrics
 
@@ -37,7 +37,7 @@ class VerifiedStore:
         self._metrics = metrics
         self._marked_at: deque[float] = deque(maxlen=MARKS_MAX)
 
-    async def get(self, place: ChunkPlace, arrived: Callable[[], None]) -> bytes:
+    async def get(self, place: ChunkPlace, arrived: Arrived) -> bytes:
         """The chunk's bytes, verified. `arrived` is called when they have come.
 
         Raises ContentDamaged (after marking the copy), ContentMissing, ChunkStoreUnavailable.

@@ -7,12 +7,11 @@ none, and reads ahead only into memory that is free, so readers cannot block eac
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from mediastore.catalog.reading import ChunkPlace
-from mediastore.delivery.chunks import Chunks, Standing
+from mediastore.delivery.chunks import Arrived, Chunks, Standing
 from mediastore.delivery.fetching import VerifiedStore
 from mediastore.delivery.held import HeldChunk
 from mediastore.delivery.layout import Layouts
@@ -43,7 +42,7 @@ class _Ahead:
 
     __slots__ = ("_arrived", "coming", "task")
 
-    def __init__(self, chunks: Chunks, place: ChunkPlace, arrived: Callable[[], None]) -> None:
+    def __init__(self, chunks: Chunks, place: ChunkPlace, arrived: Arrived) -> None:
         self._arrived = arrived
         self.coming = True
         self.task = asyncio.create_task(chunks.take(place, ahead=True, arrived=self._has_come))
