@@ -8,12 +8,12 @@ looks wait, and do not count.
 """
 
 import asyncio
-import random
 from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
+from mediastore.backoff import backoff_seconds
 from mediastore.catalog.pictures import (
     ClaimedPicture,
     PicturesBacklog,
@@ -38,8 +38,6 @@ log = structlog.get_logger(__name__)
 
 NOBODY: Final = ""  # in the queue of places: whose turn it is, the claim decides
 LEASE_MARGIN_SECONDS: Final = 60.0  # to start a worker, and to end the claim
-RETRY_DELAY_FACTOR: Final = 4
-RETRY_JITTER: Final = 0.5  # a pause is between this share of itself and its whole
 BACKLOG_SECONDS: Final = 15.0
 
 
@@ -155,9 +153,9 @@ class Probes:
 
 
 def retry_seconds(settings: ImagesSettings, attempts: int) -> float:
-    """The pause after so many attempts: longer each time, and random, so that what failed together
-    is not tried again together.
-    """
-    grown = settings.probe_retry_seconds * RETRY_DELAY_FACTOR ** min(attempts - 1, 20)
-    longest: float = min(grown, settings.probe_retry_max_seconds)
-    return longest * random.uniform(RETRY_JITTER, 1)  # noqa: S311  (keeps no secret)
+    """The pause after so many attempts to look."""
+    return backoff_seconds(
+        attempts,
+        first_seconds=settings.probe_retry_seconds,
+        longest_seconds=settings.probe_retry_max_seconds,
+    )
