@@ -31,7 +31,10 @@ class AppRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         # BaseRunner's hook for its subclasses; what its server would be is asked for its parts.
         made = await super()._make_server()
-        handler = _warm_first(self.app[WARM_READS], made.request_handler)
+        handler = made.request_handler
+        warm = self.app.get(WARM_READS)  # an application that serves no content has none
+        if warm is not None:
+            handler = _warm_first(warm, handler)
         return _Server(handler, request_factory=made.request_factory, **self._kwargs)
 
 
