@@ -1,11 +1,14 @@
 """Candidates of a srcset are canonical URLs, narrow ones first."""
 
+import functools
+
 import pytest
 
 from mediastore.image_errors import BadTransform
 from mediastore.images.grammar import parse, text
 from mediastore.images.srcset import srcset
 from mediastore.images.transform import Transform
+from mediastore.links import sign_link
 
 
 def meant(written: str) -> Transform:
@@ -29,6 +32,17 @@ def test_shapes_are_kept_and_urls_are_canonical() -> None:
         written = candidate.split("/")[-2]
         assert text(parse(written)) == written
     assert "fit-100x0" in srcset("/m", meant("orig"), "a.png", [100])
+
+
+def test_each_width_has_its_signature() -> None:
+    sign = functools.partial(sign_link, expires=3600, key_id="k", secret="s")
+    made = srcset("/media/t/b", meant("fit-800x0"), "a b.auto", [400, 800], sign=sign)
+    assert made == (
+        f"{sign('/media/t/b/fit-400x0/a b.auto')} 400w, "
+        f"{sign('/media/t/b/fit-800x0/a b.auto')} 800w"
+    )
+    assert all(url.startswith("/media/t/b/fit-") for url in made.split(", "))
+    assert made.count("/a%20b.auto?exp=3600&kid=k&sig=") == 2
 
 
 @pytest.mark.parametrize(
