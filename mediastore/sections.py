@@ -253,6 +253,11 @@ class DeliverySettings(Section):
     ranges_max: int = Field(
         16, ge=1, le=100, description="Ranges of one request; with more, all of it is sent."
     )
+    pdf_inline: bool = Field(
+        False,
+        description="Let browsers open PDFs in place. Their viewers run a PDF's script, which can "
+        "show dialogs in this host's name.",
+    )
     page_size_max: int = Field(1000, ge=1, le=10_000, description="Largest page of a listing.")
     disk_cache_directory: Path | None = Field(
         None,

@@ -20,7 +20,6 @@ from mediastore.settings import CdnSettings
 
 INLINE_TYPES = frozenset(
     {
-        "application/pdf",
         "audio/aac",
         "audio/flac",
         "audio/mp4",
@@ -47,6 +46,8 @@ INLINE_TYPES = frozenset(
         "video/webm",
     }
 )
+# Browsers run a PDF's own script whatever policy is sent with it; only an attachment is not opened.
+PDF_TYPE = "application/pdf"
 SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 UNKNOWN_TYPE = "application/octet-stream"
 DIGEST = "sha-256"
@@ -91,8 +92,9 @@ class HeaderLines:
 class HeaderRenderer:
     """Made once from the settings."""
 
-    def __init__(self, cdn: CdnSettings) -> None:
+    def __init__(self, cdn: CdnSettings, *, pdf_inline: bool = False) -> None:
         self._cdn = cdn
+        self._inline_types = INLINE_TYPES | {PDF_TYPE} if pdf_inline else INLINE_TYPES
 
     def render(self, content: ReadableContent, asked: Asked) -> HeaderLines:
         """The file name may have any characters; nothing of it becomes a field of its own."""
@@ -107,7 +109,7 @@ class HeaderRenderer:
         safe_type = content.content_type
         if not _MEDIA_TYPE.fullmatch(safe_type):
             safe_type = UNKNOWN_TYPE
-        inline = safe_type.partition(";")[0].strip().lower() in INLINE_TYPES
+        inline = safe_type.partition(";")[0].strip().lower() in self._inline_types
         described = [
             ("Accept-Ranges", "bytes"),
             ("X-Content-Type-Options", "nosniff"),

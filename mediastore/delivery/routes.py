@@ -100,7 +100,7 @@ async def _delivery(app: web.Application) -> AsyncIterator[None]:
         metrics=metrics,
         date=DateLine(clock),
         cors=app[TENANT_CORS],
-        renderer=HeaderRenderer(settings.cdn),
+        renderer=HeaderRenderer(settings.cdn, pdf_inline=settings.delivery.pdf_inline),
         send_idle_timeout_seconds=settings.http.send_idle_timeout_seconds,
         ranges_max=settings.delivery.ranges_max,
     )

@@ -69,7 +69,16 @@ def test_what_only_draws_or_plays_is_inline(content_type: str) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["text/html", "image/svg+xml", "application/xml", "text/plain", "image/png+xml", "video/x", ""],
+    [
+        "text/html",
+        "application/pdf",
+        "image/svg+xml",
+        "application/xml",
+        "text/plain",
+        "image/png+xml",
+        "video/x",
+        "",
+    ],
 )
 def test_what_could_run_is_an_attachment_in_a_sandbox(content_type: str) -> None:
     found = lines(content_type)
@@ -181,6 +190,13 @@ def test_owners_have_a_tag_of_their_own() -> None:
 
     assert owner_tag() == owner_tag(id=str(ID))
     assert len({owner_tag(), owner_tag(owner="user 18"), owner_tag(tenant="other")}) == 3
+
+
+def test_a_pdf_is_inline_where_that_is_asked_for() -> None:
+    renderer = HeaderRenderer(CdnSettings(), pdf_inline=True)
+    for content_type, kind in (("Application/PDF", "inline"), ("text/html", "attachment")):
+        found = renderer.render(content(content_type=content_type), Asked("a.pdf", OPEN))
+        assert fields(found.content)["Content-Disposition"] == f'{kind}; filename="a.pdf"'
 
 
 def test_only_the_tag_headers_that_are_wanted() -> None:
