@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from tests.acceptance.conftest import MakeServer, chunk_files
 from tests.acceptance.content import content
-from tests.acceptance.server import DidNotStart, Server, run_command
+from tests.acceptance.server import DidNotStart, Server, gone_is_fine, run_command
 
 DATA = content(5_000_000)
 
@@ -89,7 +89,8 @@ def test_a_start_after_a_power_cut_recovers_by_itself(make_dev: MakeServer) -> N
     id_ = used(server)
     server.kill()
     for process in server.postgres():
-        process.kill()
+        with gone_is_fine():
+            process.kill()
     psutil.wait_procs(server.postgres())
     assert server.postgres_folder is not None
     pid_file = server.postgres_folder / "postmaster.pid"

@@ -262,12 +262,17 @@ async def test_metrics_are_where_somebody_else_can_scrape_them(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"},
     )
     assert running.stderr is not None
-    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        told = re.search(r"http://(.+):(\d+)/metrics", (await running.stderr.readline()).decode())
-        assert told is not None
-        assert told[1] == host
-        async with session.get(f"http://127.0.0.1:{told[2]}/metrics") as response:
-            assert "mediastore_collection_brake" in await response.text()
+    try:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            line = (await running.stderr.readline()).decode()
+            told = re.search(r"http://(.+):(\d+)/metrics", line)
+            assert told is not None
+            assert told[1] == host
+            scraped = ""
+            while "mediastore_collection_brake" not in scraped:  # known after the first look
+                async with session.get(f"http://127.0.0.1:{told[2]}/metrics") as response:
+                    scraped = await response.text()
+    finally:
         running.terminate()
         await running.communicate()
     assert running.returncode == 0
