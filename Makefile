@@ -88,7 +88,7 @@ test-model: $(DEV_STAMP) ## The models of docs/model, each with and without its 
 test-acceptance: $(DEV_STAMP) ## The whole service as a client and an operator meet it.
 	@$(PYTEST) tests/acceptance
 
-test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, HAProxy, Envoy, node, Chromium and spin.
+test-full: $(DEV_STAMP) ## Everything, on system Postgres, with MinIO, toxiproxy, nginx, HAProxy, Envoy, REDbot, node, Chromium and spin.
 	@.ci/full $(BIN)/python
 
 soak-faults: $(DEV_STAMP) ## The soaks with real faults, longer: ROUNDS=200 SEED=1; needs what test-full needs.
