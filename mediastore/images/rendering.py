@@ -29,10 +29,11 @@ from mediastore.images.limits import Limits
 from mediastore.images.transform import Transform
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 only while it stays this much larger than what is drawn of
-# it; others are first averaged down to so much. What that costs in quality is held by
-# tests/unit/images/test_quality.py, against a resize of all pixels.
-_DRAFT_GAP: Final = 2.0
-_REDUCING_GAP: Final = 2.0
+# it; what is left, and other formats, is first averaged down to so much. What that costs in quality
+# is held by tests/unit/images/test_quality.py, against a resize of all pixels; docs/performance.md
+# has it beside libvips.
+_DRAFT_GAP: Final = 1.2
+_REDUCING_GAP: Final = 1.5
 _SHARPEN_RADIUS: Final = 1.0
 _SHARPEN_THRESHOLD: Final = 2
 _TURNS: Final = {

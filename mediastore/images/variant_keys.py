@@ -10,7 +10,7 @@ from mediastore.images.formats import Output
 from mediastore.images.grammar import text
 from mediastore.images.transform import Transform
 
-RENDERING_VERSION: Final = 1
+RENDERING_VERSION: Final = 2
 
 
 def variant_key(transform: Transform, output: Output) -> str:

@@ -20,11 +20,17 @@ from mediastore.image_errors import ImageRefused, ImageTooCostly, ImageTooLarge
 from mediastore.images.limits import Limits
 from mediastore.images.messages import LENGTH, length_of, packed
 from mediastore.images.probed import checked_document
-from mediastore.settings import ImagesSettings
+from mediastore.settings import MIB, ImagesSettings
 
 _REFUSALS: Final = {kind.code: kind for kind in (ImageRefused, ImageTooLarge, ImageTooCostly)}
 _READ_BUFFER_BYTES: Final = 256 * 1024
 _DETAIL_LENGTH_MAX: Final = 300
+# Between two pictures glibc keeps so much for the next one, instead of asking the system for every
+# page again: a tenth of the time that a photo takes.
+_KEPT_MEMORY: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),  # the largest that glibc takes
+    "MALLOC_TRIM_THRESHOLD_": str(64 * MIB),
+}
 _PACKAGE_PARENT: Final = str(Path(mediastore.__file__).resolve().parents[1])
 Source = AsyncGenerator[bytes, None]
 
@@ -99,7 +105,12 @@ class WorkerProcess:
             stdout=PIPE,
             stderr=DEVNULL,
             # Nothing of the service's environment: it holds secrets.
-            env={"PATH": os.defpath, "PYTHONPATH": _PACKAGE_PARENT, "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": os.defpath,
+                "PYTHONPATH": _PACKAGE_PARENT,
+                "LC_ALL": "C.UTF-8",
+                **_KEPT_MEMORY,
+            },
             limit=_READ_BUFFER_BYTES,
             start_new_session=True,  # an interrupt at the terminal is the service's to handle
         )
