@@ -20,7 +20,7 @@ from mediastore.delivery.granting import Grant
 from mediastore.delivery.headers import Asked, HeaderLines, HeaderRenderer, wanted_digest
 from mediastore.delivery.multipart import multipart
 from mediastore.delivery.ranges import ByteRange, parse_ranges
-from mediastore.delivery.readable import Readable
+from mediastore.delivery.readable import Fields, Readable
 from mediastore.delivery.reader import BlobReader, Piece, ReaderParts
 from mediastore.delivery.sending import Answer, DateLine
 from mediastore.errors import (
@@ -65,7 +65,7 @@ class Delivery:
         readable: Readable,
         filename: str | None,
         grant: Grant,
-        also: tuple[tuple[str, str], ...] = (),
+        also: Fields = (),
     ) -> web.StreamResponse:
         """Answer a GET or HEAD of something that this client may read. `also` are header fields
         for any status.
@@ -109,12 +109,12 @@ class Delivery:
             return answer.give_up()
 
     def whole_from_memory(
-        self, request: web.Request, readable: Readable, filename: str, grant: Grant
+        self, request: web.Request, readable: Readable, filename: str, grant: Grant, also: Fields
     ) -> tuple[Answer, bytes]:
         """For a GET without conditions, by a grant that needed no key: the answer, not yet begun,
-        and its header lines.
+        and its header lines. `also` as in `answer`.
         """
-        whole = readable.whole_lines(filename, grant, self.renderer)
+        whole = readable.whole_lines(filename, grant, also, self.renderer)
         return self._answer(request, readable, 200), whole + _HIT
 
     def _answer(self, request: web.Request, readable: Readable, status: int) -> Answer:

@@ -58,11 +58,15 @@ class Granting:
         URL has parameters that nobody but its maker has chosen, such as a transform that is no
         named preset.
         """
-        if public and (not free or self._unsigned_parameters):
+        if public and self.needs_no_signature(free=free):
             return OPEN
         url = request.rel_url
         query = url.raw_query_string
         return self.linked(tenant, url.raw_path, query) if query else None
+
+    def needs_no_signature(self, *, free: bool) -> bool:
+        """Of a public tenant. `free` as in `at_once`."""
+        return not free or self._unsigned_parameters
 
     def linked(self, tenant: str, raw_path: str, query: str) -> Grant | None:
         """What the link of this path and query allows; both are percent-encoded, as they came."""

@@ -1,4 +1,5 @@
-"""Hits of small content under a blob's URL, answered before the application looks at the request.
+"""Hits of small content under a blob's URL, or that of what is made of it, answered before the
+application looks at the request.
 
 To find a route, a handler and its middlewares costs more than everything else that such an answer
 needs. So what can be answered at once is answered here, and anything else is left to the
@@ -13,12 +14,15 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from mediastore.delivery.content import SMALL_BODY_BYTES, WANT_REPR_DIGEST, Delivery
-from mediastore.delivery.granting import OPEN, Granting
+from mediastore.delivery.granting import OPEN, Grant, Granting
+from mediastore.delivery.readable import Derived, Fields
 from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS, RequestObserver
 
 # What needs no decoding. As in the route, a segment is anything without a slash.
 _TARGET: Final = re.compile(
-    r"(/media/([a-z0-9-]+)/([0-9a-f]{64})/([A-Za-z0-9._~-]+))(?:\?([!\"$-~]*))?", re.ASCII
+    r"(/media/([a-z0-9-]+)/([0-9a-f]{64})/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)?))"
+    r"(?:\?([!\"$-~]*))?",
+    re.ASCII,
 )
 # With any of these, the answer may be another one.
 _DECIDING: Final = (
@@ -55,21 +59,34 @@ class WarmReads:
         for name in _DECIDING:
             if name in headers:
                 return None
-        path, tenant, blob, filename, query = target.groups()
+        path, tenant, blob, name, deeper, query = target.groups()
         delivery = self._delivery
         readable = delivery.allowed.believed_blob(tenant, blob)
-        if readable is None or not 0 < readable.size <= SMALL_BODY_BYTES:
+        if readable is None:
             return None
-        grant = OPEN if readable.public else self._granting.linked(tenant, path, query or "")
+        public, derived = readable.public, None
+        if deeper is not None:
+            derived = readable.derived(name, ",".join(headers.getall(hdrs.ACCEPT, ())))
+            if derived is None:
+                return None
+            readable = derived.readable
+        if not 0 < readable.size <= SMALL_BODY_BYTES:
+            return None
+        grant = self._grant(tenant, path, query or "", derived, public=public)
         if grant is None:
             return None
         data = delivery.parts.chunks.peek(readable.blob)
         if data is None:
             return None
+        filename, route = name, self._route
+        also: Fields = ()
+        if derived is not None:
+            filename, also, route = derived.filename, derived.also, derived.route
+            derived.count()
         began = observer.begin(request)
         status = CLIENT_CLOSED_STATUS
         try:
-            answer, lines = delivery.whole_from_memory(request, readable, filename, grant)
+            answer, lines = delivery.whole_from_memory(request, readable, filename, grant, also)
             delivery.metrics.bytes_sent.inc(len(data))
             try:
                 if answer.write_whole(lines, data):
@@ -80,4 +97,14 @@ class WarmReads:
             status = response.status
             return response
         finally:
-            observer.end(request, began, self._route, status)
+            observer.end(request, began, route, status)
+
+    def _grant(
+        self, tenant: str, path: str, query: str, derived: Derived | None, *, public: bool
+    ) -> Grant | None:
+        """As the application gives it, but for keys, which it asks the catalog about."""
+        free = derived is not None and derived.free
+        if public and self._granting.needs_no_signature(free=free):
+            return OPEN if derived is None else derived.granted(OPEN)
+        grant = self._granting.linked(tenant, path, query)
+        return grant if grant is None or derived is None else derived.granted(grant)

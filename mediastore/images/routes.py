@@ -14,12 +14,11 @@ from mediastore.images.making import Variants
 from mediastore.images.pool import WorkerPool
 from mediastore.images.probe_metrics import ProbeMetrics
 from mediastore.images.probes import Probes
-from mediastore.images.serving import Serving
+from mediastore.images.serving import PATH, Serving
 from mediastore.lasting import lasting
 from mediastore.tenant_cors import TENANT_CORS
 from mediastore.uploads.keys import UPLOADS
 
-PATH = "/media/{tenant}/{blob}/{transform}/{filename}"
 SERVING = web.AppKey("image_serving", Serving)
 WORKERS = web.AppKey("image_workers", WorkerPool)
 

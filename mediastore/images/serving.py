@@ -17,7 +17,7 @@ from mediastore.access.policies import Policies
 from mediastore.catalog.variants import Variant
 from mediastore.delivery.content import Delivery
 from mediastore.delivery.granting import Grant, Granting
-from mediastore.delivery.readable import Readable
+from mediastore.delivery.readable import Derived, Fields, Readable
 from mediastore.errors import ContentDamaged, ContentMissing, MediastoreError, NotFound
 from mediastore.image_errors import BadTransform
 from mediastore.images.formats import AVIF, OUTPUTS, SYNONYMS, Output
@@ -29,6 +29,7 @@ from mediastore.images.transform import Transform
 from mediastore.problems import answer_error
 from mediastore.settings import ImagesSettings
 
+PATH: Final = "/media/{tenant}/{blob}/{transform}/{filename}"
 AUTO: Final = "auto"
 REDIRECT_SECONDS: Final = 86_400
 _VARY: Final = (hdrs.VARY, hdrs.ACCEPT)
@@ -100,6 +101,9 @@ class Serving:
 
     async def _answer(self, request: web.Request, filename: str) -> web.StreamResponse:
         named = request.match_info
+        again = await self._again(request, f"{named['transform']}/{filename}")
+        if again is not None:
+            return again
         address = read_address(named["transform"], filename)
         canonical = address.transform_text(address.output)
         ending = AUTO if address.output is None else address.output.extension
@@ -113,14 +117,32 @@ class Serving:
             )
         source, grant = await self._granted(request, address)
         transform = await self._meaning(named["tenant"], address.wanted)
-        if isinstance(address.wanted, Named) and grant.until is None:
-            grant = replace(grant, seconds_max=self._settings.preset_seconds)
         if address.output is not None:
             wanted = self._wanted(source, transform, address.output)
             (variant,) = await self._variants.find([wanted])
             self._count(found=variant is not None)
             return await self._send(request, address, source, grant, wanted, variant)
         return await self._negotiated(request, address, source, grant, transform)
+
+    async def _again(self, request: web.Request, path: str) -> web.StreamResponse | None:
+        """What was found out before, and is believed as long as its source; None: find out."""
+        tenant = request.match_info["tenant"]
+        source = self._delivery.allowed.believed_blob(tenant, request.match_info["blob"])
+        known = None if source is None else source.derived(path, _accept(request))
+        if source is None or known is None:
+            return None
+        grant = self._granting.at_once(request, tenant, public=source.public, free=known.free)
+        if grant is None:
+            grant = await self._granting.by_key(request, tenant)
+        try:
+            response = await self._delivery.answer(
+                request, known.readable, known.filename, known.granted(grant), known.also
+            )
+        except (ContentMissing, ContentDamaged):
+            source.forget_derived()
+            return None
+        known.count()
+        return response
 
     async def _granted(self, request: web.Request, address: Address) -> tuple[Readable, Grant]:
         """The source, if this request may have pictures of it. Raises NotFound, Unauthorized."""
@@ -164,15 +186,14 @@ class Serving:
         wanted = [self._wanted(source, transform, output) for output in outputs]
         found = await self._variants.find(wanted)
         self._count(found=found[0] is not None)
-        best, rest = 0, len(outputs) - 1
-        if outputs[0] is AVIF and rest:
+        best, provisional = 0, False
+        if outputs[0] is AVIF and len(outputs) > 1:
             best, provisional = await self._instead_of_avif(wanted, found)
-            if provisional:
-                seconds = self._settings.provisional_seconds
-                if grant.seconds_max is not None:
-                    seconds = min(seconds, grant.seconds_max)
-                grant = replace(grant, seconds_max=seconds)
-        return await self._send(request, address, source, grant, wanted[best], found[best])
+        if provisional:
+            grant = replace(grant, seconds_max=self._settings.provisional_seconds)
+        return await self._send(
+            request, address, source, grant, wanted[best], found[best], provisional=provisional
+        )
 
     async def _instead_of_avif(
         self, wanted: list[Wanted], found: list[Variant | None]
@@ -201,21 +222,49 @@ class Serving:
         grant: Grant,
         wanted: Wanted,
         variant: Variant | None,
+        *,
+        provisional: bool = False,
     ) -> web.StreamResponse:
         """Send a variant, made first if need be; made again if its bytes turn out to be gone."""
-        also: tuple[tuple[str, str], ...] = ()
-        if address.output is None:
-            also = (_VARY, ("Content-Location", address.path(wanted.output)))
-        name = f"{address.stem}.{wanted.output.extension}"
         if variant is not None:
+            derived = self._derived(address, source, wanted, variant)
             try:
-                readable = _readable(source, variant, wanted.output)
-                return await self._delivery.answer(request, readable, name, grant, also)
+                response = await self._delivered(request, derived, grant)
             except (ContentMissing, ContentDamaged):
                 self._variants.forget(wanted)
+            else:
+                if not provisional:  # the next one is to ask again whether there is a better one
+                    path = f"{request.match_info['transform']}/{request.match_info['filename']}"
+                    accept = _accept(request) if address.output is None else None
+                    source.keep_derived(path, accept, derived)
+                return response
         variant = await self._variants.make(wanted)
-        readable = _readable(source, variant, wanted.output)
-        return await self._delivery.answer(request, readable, name, grant, also)
+        derived = self._derived(address, source, wanted, variant)
+        return await self._delivered(request, derived, grant)
+
+    async def _delivered(
+        self, request: web.Request, derived: Derived, grant: Grant
+    ) -> web.StreamResponse:
+        return await self._delivery.answer(
+            request, derived.readable, derived.filename, derived.granted(grant), derived.also
+        )
+
+    def _derived(
+        self, address: Address, source: Readable, wanted: Wanted, variant: Variant
+    ) -> Derived:
+        also: Fields = ()
+        if address.output is None:
+            also = (_VARY, ("Content-Location", address.path(wanted.output)))
+        named = isinstance(address.wanted, Named)
+        return Derived(
+            _readable(source, variant, wanted.output),
+            f"{address.stem}.{wanted.output.extension}",
+            also,
+            free=not named,
+            seconds_max=self._settings.preset_seconds if named else None,
+            route=PATH,
+            count=self._metrics.hits.inc,
+        )
 
     def _wanted(self, source: Readable, transform: Transform, output: Output) -> Wanted:
         meant = transform.for_output(output)
@@ -223,6 +272,10 @@ class Serving:
 
     def _count(self, *, found: bool) -> None:
         (self._metrics.hits if found else self._metrics.misses).inc()
+
+
+def _accept(request: web.Request) -> str:
+    return ",".join(request.headers.getall(hdrs.ACCEPT, ()))
 
 
 def _readable(source: Readable, variant: Variant, output: Output) -> Readable:
