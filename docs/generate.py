@@ -24,6 +24,7 @@ from mediastore.delivery.disk_cache import DiskCacheMetrics
 from mediastore.errors import every_error
 from mediastore.events.cdn.purge_metrics import PurgeMetrics
 from mediastore.images.image_metrics import ImageMetrics
+from mediastore.images.probe_metrics import ProbeMetrics
 from mediastore.settings import Settings
 from mediastore.telemetry.metrics import Metrics
 from mediastore.workers.supervisor import SupervisorMetrics
@@ -94,6 +95,7 @@ def metrics_page() -> str:
     Metrics.create(service)
     ChunkStoreMetrics(service)
     ImageMetrics(service)
+    ProbeMetrics(service)
     PurgeMetrics(service, [])
     DiskCacheMetrics(service)
     SupervisorMetrics(service)
@@ -106,9 +108,9 @@ def metrics_page() -> str:
         "Prometheus text at `/metrics` on a port of its own (`http.metrics_port`).\n\n"
         + table(head, sorted(_metric_rows(service)))
         + "\n## The collector\n\n"
-        "Prometheus text on the port that `mediastore-gc run --metrics-port` names, beside the "
-        "`mediastore_chunk_store_` metrics above.\n\n"
-        + table(head, sorted(_metric_rows(collector)))
+        "Prometheus text on the port that `mediastore-gc run --metrics-port` names, at "
+        "`--metrics-host` or else `http.metrics_host`, beside the `mediastore_chunk_store_` "
+        "metrics above.\n\n" + table(head, sorted(_metric_rows(collector)))
     )
 
 

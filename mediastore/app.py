@@ -19,6 +19,7 @@ from mediastore.app_keys import (
     CLOCK,
     MEMORY,
     METRICS,
+    OBSERVER,
     SETTINGS,
 )
 from mediastore.catalog.migrations import check_schema
@@ -38,7 +39,7 @@ from mediastore.settings import Settings
 from mediastore.telemetry.access_log import AccessLog, make_access_log
 from mediastore.telemetry.health import READINESS, Readiness, health_routes
 from mediastore.telemetry.metrics import Metrics
-from mediastore.telemetry.requests import echo_request_id, observe_requests
+from mediastore.telemetry.requests import RequestObserver, echo_request_id, observe_requests
 from mediastore.tenant_cors import TENANT_CORS, TenantCors
 from mediastore.uploads import routes as uploads
 
@@ -49,23 +50,27 @@ def build_app(
     """The service as an aiohttp application; its parts are opened when it starts."""
     metrics = Metrics.create() if metrics is None else metrics
     urls, cors = PublicUrls(settings.http), TenantCors(settings.cors, _policy_of)
+    observer = RequestObserver(
+        metrics,
+        clock,
+        access_log=_access_log(settings, clock),
+        client_of=urls.client,
+        in_progress_max=settings.http.requests_max,
+    )
     share = FairShare(settings.http.requests_max, settings.http.tenant_requests_share)
     app = web.Application(
         middlewares=[
             observe_requests(
-                metrics,
-                clock,
-                access_log=_access_log(settings, clock),
+                observer,
                 answer_error=answer_error,
-                client_of=urls.client,
                 on_end=share.leave,
-                in_progress_max=settings.http.requests_max,
             ),
             *([] if cors.service is None else [cors.answer_preflights]),
         ],
         client_max_size=settings.http.json_body_max_bytes,
     )
     app[SETTINGS], app[CLOCK], app[METRICS] = settings, clock, metrics
+    app[OBSERVER] = observer
     app[PUBLIC_URLS], app[TENANT_CORS], app[FAIR_SHARE] = urls, cors, share
     app[MEMORY] = memory = MemoryBudget(
         settings.memory.budget_bytes, reads_share=settings.memory.reads_share

@@ -33,6 +33,12 @@ class CollectionSettings(Section):
     delete_share_floor_bytes: int = Field(
         1 * GIB, ge=0, description="Below this much, delete_share_max is not applied."
     )
+    blob_quarantine_max: int = Field(
+        1000,
+        ge=0,
+        description="Blobs that are counted too low are put aside; with more of them nothing is "
+        "collected, as counts as a whole are in doubt.",
+    )
     versioned_bucket: bool = Field(
         False,
         description="The bucket keeps versions on purpose, and a lifecycle rule of its own expires "

@@ -85,6 +85,26 @@ class ImagesSettings(Section):
         description="Lifetime in caches of what a preset gives: its meaning may be changed.",
     )
 
+    probes_at_once: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Uploaded pictures that this process looks at in the background at once; never "
+        "more than half of `workers`, and only when nobody waits for one. 0: it looks at none.",
+    )
+    probe_poll_seconds: float = Field(
+        1, gt=0, le=HOUR_SECONDS, description="Pause between looks for pictures that were uploaded."
+    )
+    probe_attempts_max: int = Field(
+        5, ge=1, le=100, description="Tries to look at one picture; then it has failed."
+    )
+    probe_retry_seconds: float = Field(
+        30, gt=0, description="Pause after the first try that failed; four times longer each time."
+    )
+    probe_retry_max_seconds: float = Field(
+        HOUR_SECONDS, gt=0, description="Longest pause between tries."
+    )
+
     @model_validator(mode="after")
     def _killed_only_after_its_time(self) -> Self:
         if self.wall_seconds < self.cpu_seconds:

@@ -244,7 +244,11 @@ class DeliverySettings(Section):
     )
     allowed_cache_entries_max: int = Field(100_000, ge=0, description="Entries of that cache.")
     read_ahead_chunks: int = Field(
-        1, ge=0, le=16, description="Chunks fetched before they are due."
+        1,
+        ge=0,
+        le=16,
+        description="Chunks fetched before they are due; one more while the client outruns the "
+        "store.",
     )
     ranges_max: int = Field(
         16, ge=1, le=100, description="Ranges of one request; with more, all of it is sent."

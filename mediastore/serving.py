@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from mediastore.allocator import bound_arenas
 from mediastore.clock import Clock
 from mediastore.errors import BadSettings
-from mediastore.malformed import AppRunner
+from mediastore.front import AppRunner
 from mediastore.settings import KIB, HttpSettings, Settings
 from mediastore.telemetry.health import READINESS
 from mediastore.telemetry.metrics import Metrics

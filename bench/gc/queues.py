@@ -19,6 +19,7 @@ from bench.postgres import local_postgres, make_database, opened
 from bench.report import machine, table
 from mediastore.catalog import collection
 from mediastore.catalog.dropping import terminate_upload
+from mediastore.catalog.emptying import remove_garbage
 from mediastore.catalog.pool import Catalog
 from mediastore.catalog.uploads import BatchChunk, create_upload, intend
 from mediastore.chunkstore.keys import new_generation
@@ -107,7 +108,7 @@ async def _huge(catalog: Catalog, connection: asyncpg.Connection) -> HugeBlob:
 
 async def _released(catalog: Catalog) -> tuple[float, list[float]]:
     began = time.perf_counter()
-    await collection.remove_garbage(catalog, BATCH, revive_seconds=0)
+    await remove_garbage(catalog, BATCH, revive_seconds=0)
     removal = time.perf_counter() - began
 
     async def release() -> int:

@@ -124,7 +124,7 @@ inline release_reference(blob) {
     fi
 }
 
-/* trash_purge_v3, garbage_remove_v2 and the release, after any delay. */
+/* trash_purge_v4, garbage_remove_v3 and the release, after any delay. */
 proctype Ordinary() {
 end:
     do
@@ -224,7 +224,7 @@ end:
         atomic { if :: db.erasure == ASKED -> db.erasure = RECORDED :: else fi };
 next:
         atomic { counter = 0; mine = false }
-    :: atomic { /* erase_objects_v1, erase_blobs_v1, erasure_removed_v1 */
+    :: atomic { /* erase_objects_v2, erase_blobs_v1, erasure_removed_v1 */
         RECORDED_FIRST && NOT_HELD ->
         db.erasure = REMOVED; removed = true;
         if

@@ -14,6 +14,7 @@ BRAKES = (
     "paused",
     "holds",
     "delete_share",
+    "blob_quarantine",
     "clock_skew",
     "database_restored",
     "collector_refused",
@@ -80,6 +81,7 @@ class CollectionMetrics:
                 ("refused_keys", "Keys that the store did not delete when asked."),
                 ("kept_keys", "Keys that a recount kept: a count was wrong."),
                 ("quarantined", "Hashes whose released references did not fit their row."),
+                ("blobs_put_aside", "Blobs that were put aside: counted too low."),
                 ("recounts", "Complete recounts."),
             )
         }

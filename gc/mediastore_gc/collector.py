@@ -3,8 +3,7 @@
 Plan, then execute. Batches in bounded loops, guards before each, counts of what was done.
 
 Stages: erasures, expired uploads, trash, variants, garbage, references, recount, claim and delete,
-sweep.
-Rows first, bytes later (INV-5); what one stage makes due, the next one finds.
+sweep. Rows first, bytes later (INV-5); what one stage makes due, the next one finds.
 """
 
 import asyncio
@@ -14,6 +13,7 @@ from dataclasses import asdict
 import structlog
 
 from mediastore.catalog import collection
+from mediastore.catalog.emptying import purge_trash, remove_garbage
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import ChunkStore
@@ -26,6 +26,7 @@ from mediastore_gc.erasing import Eraser
 from mediastore_gc.limits import RunBudget, RunLimits
 from mediastore_gc.plan import Plan, check_share_of_day, make_plan
 from mediastore_gc.progress import Progress
+from mediastore_gc.putting_aside import PutAside
 from mediastore_gc.recount import Recount, RecountReport
 from mediastore_gc.run_counts import RunCounts
 from mediastore_gc.safety import ClockWatch, CollectionDelays, check_state
@@ -64,6 +65,7 @@ class Collector:
         self._budget = budget or RunBudget(RunLimits(), clock)
         self._progress = progress or Progress()
         self._eraser = Eraser(catalog, store)
+        self._aside = PutAside(catalog, settings)
         self._watch = ClockWatch(clock, skew_max_seconds=delays.clock_skew_max_seconds)
         self._planned: Plan | None = None
         self._state: collection.CollectorState | None = None
@@ -79,9 +81,7 @@ class Collector:
         return self._planned
 
     async def execute(self, plan: Plan) -> RunCounts:
-        """Do what is due.
-
-        A plan is executed once, by the collector that made it, before it makes another.
+        """Do what is due. A plan is executed once, by the collector that made it, and no older one.
 
         Raises what `plan` raises, RecountFailed, InvariantBroken, Unavailable; what was done until
         then stays.
@@ -90,6 +90,7 @@ class Collector:
             raise CollectorRefused("a plan can be executed once; make a new one")
         self._planned = None
         plan.check_share()
+        self._aside.check(plan.stages["blob_quarantine"].count)
         self.counts = RunCounts()
         run = None if plan.is_empty else await collection.start_run(self._catalog, self._worker)
         outcome = "failed"
@@ -190,25 +191,27 @@ class Collector:
         granted = self._budget.reserve_objects(BATCH_ROWS)
         if granted == 0:
             return 0
-        objects, _ = await collection.purge_trash(
-            self._catalog, granted, trash_seconds=self._delays.trash_seconds
-        )
-        self._budget.return_objects(granted - objects)
-        self.counts = self.counts.plus(purged_objects=objects)
-        return objects
+        done = await purge_trash(self._catalog, granted, trash_seconds=self._delays.trash_seconds)
+        self._budget.return_objects(granted - done.objects)
+        self.counts = self.counts.plus(purged_objects=done.objects, blobs_put_aside=done.put_aside)
+        await self._aside.note(done.put_aside)
+        return done.objects + done.put_aside
 
     async def _release_variants(self) -> int:
         """Before the garbage that they were made of, and when they are all that is due."""
-        released = await release_some(self._catalog, self._settings, self._delays, limit=BATCH_ROWS)
-        self.counts = self.counts.plus(released_variants=released)
-        return released
+        released, put_aside = await release_some(
+            self._catalog, self._settings, self._delays, limit=BATCH_ROWS
+        )
+        self.counts = self.counts.plus(released_variants=released, blobs_put_aside=put_aside)
+        await self._aside.note(put_aside)
+        return released + put_aside
 
     async def _remove(self) -> int:
-        blobs, _ = await collection.remove_garbage(
-            self._catalog, BATCH_ROWS, revive_seconds=self._delays.revive_seconds
-        )
-        self.counts = self.counts.plus(removed_blobs=blobs)
-        return blobs
+        revive_seconds = self._delays.revive_seconds
+        done = await remove_garbage(self._catalog, BATCH_ROWS, revive_seconds=revive_seconds)
+        self.counts = self.counts.plus(removed_blobs=done.blobs, blobs_put_aside=done.put_aside)
+        await self._aside.note(done.put_aside)
+        return done.blobs + done.put_aside
 
     async def _release(self) -> int:
         released = await collection.release_references(self._catalog, self._settings.batch_entries)

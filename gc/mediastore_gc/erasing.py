@@ -18,7 +18,14 @@ from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.protocol import DELETE_KEYS_MAX, ChunkStore
 from mediastore.clock import Clock
-from mediastore_gc.erasure_records import delete_records, read_records, record_of, write_record
+from mediastore_gc.erasure_records import (
+    ErasureRecord,
+    delete_records,
+    read_record,
+    record_of,
+    record_pages,
+    write_record,
+)
 from mediastore_gc.marker import raise_marker
 from mediastore_gc.progress import Progress
 
@@ -180,19 +187,25 @@ class TakenUp:
 
 
 async def take_up_again(catalog: Catalog, store: ChunkStore, *, apply: bool) -> TakenUp:
-    """After a restore: what had been erased is to be erased again."""
+    """After a restore: what had been erased is to be erased again. A page of the store's records
+    at a time, of which only those are read that this database does not know.
+    """
     unknown: list[UUID] = []
     bad: list[str] = []
-    async for key, record in read_records(store):
-        if record is None:
-            bad.append(key)
-            continue
-        if await rows.known_erasures(catalog, [record.id]):
-            continue
-        unknown.append(record.id)
-        if apply:
-            await rows.add_erasure(
-                catalog, record.id, record.scope, record.why, asked_at=record.asked_at
-            )
-            await rows.note_recorded(catalog, record.id)
+    async for page in record_pages(store):
+        ids = [id_ for id_ in page.values() if id_ is not None]
+        known = await rows.known_erasures(catalog, ids)
+        for key in (key for key, id_ in page.items() if id_ not in known):
+            record = await read_record(store, key)
+            if record is None:
+                bad.append(key)
+                continue
+            unknown.append(record.id)
+            if apply:
+                await _take_up(catalog, record)
     return TakenUp(tuple(unknown), tuple(bad))
+
+
+async def _take_up(catalog: Catalog, record: ErasureRecord) -> None:
+    await rows.add_erasure(catalog, record.id, record.scope, record.why, asked_at=record.asked_at)
+    await rows.note_recorded(catalog, record.id)

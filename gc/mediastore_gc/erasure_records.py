@@ -5,6 +5,7 @@ to a moment before the erasure learns of it and erases again (INV-6). It names t
 object as the operator did, and nothing of what was stored.
 """
 
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -83,16 +84,26 @@ async def write_record(store: ChunkStore, record: ErasureRecord) -> None:
             raise InvariantBroken(f"{record.key} tells of another erasure") from None
 
 
-async def read_records(store: ChunkStore) -> AsyncGenerator[tuple[str, ErasureRecord | None], None]:
-    """Every document by its key; None: it makes no sense."""
+async def record_pages(store: ChunkStore) -> AsyncGenerator[dict[str, UUID | None], None]:
+    """Every document's key and whose it is, a page of the listing at a time; None: no erasure's."""
     async for page in store.list(prefix=ERASURES_PREFIX):
-        for entry in page:
-            try:
-                record = parse_record((await store.get_versioned(entry.key)).body)
-            except ValueError:
-                yield entry.key, None
-                continue
-            yield entry.key, record if record.key == entry.key else None
+        yield {entry.key: _id_of(entry.key) for entry in page}
+
+
+async def read_record(store: ChunkStore, key: str) -> ErasureRecord | None:
+    """What a document says; None: it makes no sense."""
+    try:
+        record = parse_record((await store.get_versioned(key)).body)
+    except ValueError:
+        return None
+    return record if record.key == key else None
+
+
+def _id_of(key: str) -> UUID | None:
+    with contextlib.suppress(ValueError):
+        id_ = UUID(key.removeprefix(ERASURES_PREFIX))
+        return id_ if record_key(id_) == key else None
+    return None
 
 
 async def delete_records(store: ChunkStore, ids: list[UUID]) -> None:

@@ -146,6 +146,13 @@ class Explainer:
             due = known.garbage_since + self._revive
             made.expects(due, "removed, its chunks released")
             made.expects(due + self._window, "its own chunks deleted, after a recount")
+        if known.put_aside_since is not None:
+            made.why = (
+                "PUT ASIDE: it is counted too low, so nothing of it is collected before "
+                f"'verify --repair' has counted it anew ({made.why})"
+            )
+            made.happened(known.put_aside_since, "put aside: counted too low")
+            made.timeline = [moment for moment in made.timeline if not moment.expected]
 
     async def _removed_blob(self, made: Explanation, hash_: bytes, tombstone: Tombstone) -> None:
         releasing = await facts.unlinking_references(self._catalog, hash_)

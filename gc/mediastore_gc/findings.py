@@ -24,6 +24,7 @@ class Kind(StrEnum):
     BAD_LIST = "bad_list"
     BLOB_REFS_TOO_LOW = "blob_refs_too_low"
     BLOB_REFS_TOO_HIGH = "blob_refs_too_high"
+    BLOB_PUT_ASIDE = "blob_put_aside"
     NOT_GARBAGE = "not_garbage"
     GARBAGE_MISSING = "garbage_missing"
     UPLOAD_GAP = "upload_gap"
@@ -40,8 +41,8 @@ class Kind(StrEnum):
 
 
 _LEAKS = frozenset(
-    {Kind.REFS_TOO_HIGH, Kind.BLOB_REFS_TOO_HIGH, Kind.GARBAGE_MISSING, Kind.QUARANTINED,
-     Kind.ORPHAN}
+    {Kind.REFS_TOO_HIGH, Kind.BLOB_REFS_TOO_HIGH, Kind.BLOB_PUT_ASIDE, Kind.GARBAGE_MISSING,
+     Kind.QUARANTINED, Kind.ORPHAN}
 )  # fmt: skip
 
 

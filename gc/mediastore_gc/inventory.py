@@ -20,6 +20,7 @@ from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import PREFIX, parse_chunk_key
 from mediastore.chunkstore.protocol import PAGE_ENTRIES_MAX, Entry
 from mediastore.collector_errors import CollectorRefused
+from mediastore.errors import BadRequest
 from mediastore_gc.inventory_files import reader_of
 
 RUN_ENTRIES = 500_000  # 45 MB of memory; 300 million keys make 600 runs
@@ -33,15 +34,20 @@ class Inventory:
     def __init__(self, manifest: Path, *, prefix: str) -> None:
         """`prefix` is the chunk store's own within its bucket.
 
-        Raises CollectorRefused when the manifest is not one, or a file is missing or another.
+        Raises BadRequest when the manifest is not one, CollectorRefused when a file is missing or
+        another.
         """
         self._prefix = prefix
         try:
             document = json.loads(manifest.read_text(encoding="utf-8"))
             self._rows_of = reader_of(document["fileFormat"], document.get("fileSchema", ""))
             listed = [(item["key"], item["MD5checksum"]) for item in document["files"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CollectorRefused(f"{manifest} is no inventory's manifest: {error}") from error
+        except OSError as error:
+            raise BadRequest(f"{manifest} cannot be read: {error.strerror or error}") from error
+        except KeyError as error:
+            raise BadRequest(f"{manifest} is no inventory's manifest: it has no {error}") from error
+        except (ValueError, TypeError) as error:
+            raise BadRequest(f"{manifest} is no inventory's manifest: {error}") from error
         self._files = [_checked_file(manifest.parent, key, md5) for key, md5 in listed]
 
     async def pages(self, range_: HashRange, after: CopyName) -> AsyncGenerator[list[Entry], None]:

@@ -34,6 +34,7 @@ STAGES = (
     "doomed_refused",
     "doomed_kept",
     "quarantine",
+    "blob_quarantine",
     "damaged",
 )
 DUE_STAGES = (

@@ -35,6 +35,7 @@ _LABELS = {
     "doomed_refused": "doomed, refused by the store, tried again",
     "doomed_kept": "doomed, KEPT: a recount met references",
     "quarantine": "QUARANTINE: counts that did not fit",
+    "blob_quarantine": "PUT ASIDE: blobs counted too low; 'verify --repair'",
     "damaged": "DAMAGED chunks",
 }
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -14,6 +14,7 @@ class RunCounts:
     purged_objects: int = 0
     released_variants: int = 0
     removed_blobs: int = 0
+    blobs_put_aside: int = 0
     released_references: int = 0
     doomed_keys: int = 0
     doomed_bytes: int = 0

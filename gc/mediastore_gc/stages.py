@@ -43,10 +43,12 @@ def judge(
     settings: CollectionSettings,
     recounted_at: datetime | None,
     held: Iterable[HourCount] = (),
+    aside: Iterable[HourCount] = (),
 ) -> Standing:
     """`recounted_at`: when the newest complete recount began; `held`: what of the counts holds
-    keep, which is neither due nor coming back.
+    keep, `aside`: what is with blobs that were put aside. Neither is due nor coming back.
     """
+    left = {(item.stage, item.hour): item for item in aside}
     kept = {(item.stage, item.hour): item for item in held}
     revive = timedelta(seconds=settings.revive_delay_seconds)
     window = timedelta(seconds=settings.window_seconds)
@@ -59,7 +61,8 @@ def judge(
     stages: dict[str, StageAmount] = {}
     overdue: dict[str, StageAmount] = {}
     back = dict.fromkeys((*HORIZONS_SECONDS, None), 0)
-    for counted in counts:
+    for each in counts:
+        counted, _ = _parted(each, left.get((each.stage, each.hour)))
         item, keep = _parted(counted, kept.get((counted.stage, counted.hour)))
         if keep.count:
             amount = StageAmount(keep.count, keep.bytes, keep.hour)
@@ -80,7 +83,7 @@ def judge(
 
 
 def _parted(counted: HourCount, held: HourCount | None) -> tuple[HourCount, HourCount]:
-    """Without what is held, and that. They were not counted in one moment."""
+    """Without what is kept, and that. They were not counted in one moment."""
     count = min(counted.count, 0 if held is None else held.count)
     size = min(counted.bytes, 0 if held is None else held.bytes)
     rest = replace(counted, count=counted.count - count, bytes=counted.bytes - size)

@@ -17,7 +17,7 @@ from mediastore.catalog.collection import (
     recent_runs,
     reclaimed_since,
 )
-from mediastore.catalog.counts import HourCount, glance_at_stages, held_counts, hour_counts
+from mediastore.catalog.counts import KeptCounts, glance_at_stages, hour_counts, kept_counts
 from mediastore.catalog.holds import count_holds
 from mediastore.catalog.marker import checked_marker
 from mediastore.catalog.pool import Catalog
@@ -27,6 +27,7 @@ from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.errors import MediastoreError
 from mediastore.settings import DAY_SECONDS, CollectionSettings
 from mediastore_gc.plan import DUE_STAGES, STAGES, Plan
+from mediastore_gc.putting_aside import too_many
 from mediastore_gc.safety import seconds_gone_back
 from mediastore_gc.stages import ComingBack, judge
 
@@ -74,26 +75,34 @@ async def gather_status(
     state = await collector_state(catalog)
     recount = await last_recount(catalog)
     holds = await count_holds(catalog)
-    held, more_held = await _held(catalog, settings) if holds else ([], ())
+    glances = await glance_at_stages(catalog)
+    aside = glances["blob_quarantine"].amount.count
+    kept = await _kept(catalog, settings) if holds or aside else KeptCounts()
     standing = judge(
         await hour_counts(catalog),
         now=state.now,
         settings=settings,
         recounted_at=None if recount is None else recount.started_at,
-        held=held,
+        held=kept.held,
+        aside=kept.aside,
     )
-    glances = await glance_at_stages(catalog)
     found = {**standing.stages, **{stage: glance.amount for stage, glance in glances.items()}}
     stages = {stage: found.get(stage, StageAmount()) for stage in STAGES}
     live = await chunks_total(catalog, pages_max=SAMPLED_PAGES)
     keys, deleted_bytes = await reclaimed_since(catalog, DAY_SECONDS)
     brakes = await _brakes(catalog, store, state, holds)
     brakes += share_brake(stages, live, deleted_bytes, settings)
+    doubt = too_many(aside, settings)
+    if doubt is not None:
+        brakes.append(Brake("blob_quarantine", doubt))
     return Status(
         state,
         live,
         stages,
-        (*(stage for stage, glance in glances.items() if not glance.exact), *more_held),
+        (
+            *(stage for stage, glance in glances.items() if not glance.exact),
+            *(f"{stage}_held" for stage in kept.at_least if holds),
+        ),
         standing.overdue,
         standing.coming_back,
         tuple(brakes),
@@ -121,15 +130,12 @@ def due_seconds(status: Status) -> dict[str, float]:
     }
 
 
-async def _held(
-    catalog: Catalog, settings: CollectionSettings
-) -> tuple[list[HourCount], tuple[str, ...]]:
-    held, more = await held_counts(
+async def _kept(catalog: Catalog, settings: CollectionSettings) -> KeptCounts:
+    return await kept_counts(
         catalog,
         revive_seconds=settings.revive_delay_seconds,
         window_seconds=settings.window_seconds,
     )
-    return held, tuple(f"{stage}_held" for stage in more)
 
 
 def share_brake(

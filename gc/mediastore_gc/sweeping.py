@@ -55,8 +55,10 @@ async def sweep_some(
 
 async def release_some(
     catalog: Catalog, settings: CollectionSettings, delays: CollectionDelays, *, limit: int
-) -> int:
-    """Variants whose source goes, or that nobody has used for long; how many."""
+) -> tuple[int, int]:
+    """Variants whose source goes, or that nobody has used for long; how many, and how many of their
+    results were put aside.
+    """
     return await release_variants(
         catalog,
         limit,

@@ -20,6 +20,7 @@ from mediastore.catalog.reading import mark_damaged
 from mediastore.chunkstore.protocol import ChunkStore, Entry
 from mediastore.collector_errors import CollectorRefused
 from mediastore.content.hashing import HASH_BYTES
+from mediastore.errors import BadRequest
 from mediastore_gc.counting import Drift, ReferenceCheck
 from mediastore_gc.findings import SHOWN_MAX, Findings, Kind
 from mediastore_gc.listing import live_pages
@@ -74,8 +75,8 @@ class Verify:
     async def run(self, resume: str | None = None) -> Verified:
         """All steps, or those from where `resume` says.
 
-        Raises CollectorRefused for a `resume` that no report said or when another repairs, and
-        InvariantBroken when the store's listing is out of order.
+        Raises BadRequest for a `resume` that no report said, CollectorRefused when another repairs,
+        and InvariantBroken when the store's listing is out of order.
         """
         first, cursor = self._where(resume)
         steps: dict[str, Callable[[str], Awaitable[str | None]]] = {
@@ -102,7 +103,7 @@ class Verify:
             _ = UUID(cursor) if step == "uploads" and cursor else bytes.fromhex(cursor)
             return STEPS.index(step), cursor
         except ValueError:
-            raise CollectorRefused(f"no report of 'verify' said {resume!r}") from None
+            raise BadRequest(f"no report of 'verify' said {resume!r}") from None
 
     async def _check_references(self, _cursor: str) -> str | None:
         """INV-4, INV-1: in one snapshot, so from its beginning or not at all."""
@@ -162,6 +163,8 @@ class Verify:
             kind = Kind.BLOB_REFS_TOO_LOW if low else Kind.BLOB_REFS_TOO_HIGH
         elif blob.is_garbage != (blob.refs == 0):
             kind = Kind.NOT_GARBAGE if blob.is_garbage else Kind.GARBAGE_MISSING
+        elif blob.is_put_aside:  # its count is right again
+            kind = Kind.BLOB_PUT_ASIDE
         else:
             return
         mended = self._repair and await auditing.mend_blob(self._catalog, blob.hash)

@@ -11,14 +11,14 @@ from urllib.parse import unquote
 
 from mediastore.clock import Clock
 from mediastore.errors import BadRequest
-from mediastore.links import link_signature, round_up_expiry, sign_link, tenant_link_secret
+from mediastore.links import LinkSigner, round_up_expiry, sign_link, tenant_link_secret
 from mediastore.origin_errors import LinksNotConfigured
 from mediastore.settings import LinksSettings
 
 # One form, so that one link has one URL: what a CDN keeps cannot be multiplied by variations of it.
 _QUERY = re.compile(r"(exp=([1-9][0-9]{0,11})&kid=([A-Za-z0-9._-]{1,64}))&sig=([A-Za-z0-9_-]{43})")
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
-SECRETS_KEPT_MAX = 10_000
+SIGNERS_KEPT_MAX = 10_000
 
 
 class SignedLinks:
@@ -29,7 +29,7 @@ class SignedLinks:
         self._clock = clock
         self._keys = {key.id: key.secret.get_secret_value() for key in settings.keys}
         self._lasts_max = settings.expires_seconds_max + settings.expires_step_seconds
-        self._secrets: dict[tuple[str, str], bytes] = {}
+        self._signers: dict[tuple[str, str], LinkSigner] = {}
 
     def good_until(self, tenant: str, raw_path: str, query: str) -> int | None:
         """When this link of the tenant expires, in Unix seconds; None unless it is good now.
@@ -40,10 +40,10 @@ class SignedLinks:
         if match is None:
             return None
         path = _as_it_reads(raw_path)
-        secret = self._secret(match[3], tenant)
-        if path is None or secret is None:
+        signer = self._signer(match[3], tenant)
+        if path is None or signer is None:
             return None
-        if not hmac.compare_digest(link_signature(f"{path}?{match[1]}", secret), match[4]):
+        if not hmac.compare_digest(signer.signature(f"{path}?{match[1]}"), match[4]):
             return None
         expires = int(match[2])
         now = self._clock.now().timestamp()
@@ -67,14 +67,14 @@ class SignedLinks:
         secret = tenant_link_secret(self._keys[key_id], tenant)
         return sign_link(path, expires=expires, key_id=key_id, secret=secret), expires
 
-    def _secret(self, key_id: str, tenant: str) -> bytes | None:
-        secret = self._secrets.get((key_id, tenant))
-        if secret is None and key_id in self._keys:
-            if len(self._secrets) >= SECRETS_KEPT_MAX:
-                self._secrets.clear()
-            secret = tenant_link_secret(self._keys[key_id], tenant).encode()
-            self._secrets[key_id, tenant] = secret
-        return secret
+    def _signer(self, key_id: str, tenant: str) -> LinkSigner | None:
+        signer = self._signers.get((key_id, tenant))
+        if signer is None and key_id in self._keys:
+            if len(self._signers) >= SIGNERS_KEPT_MAX:
+                self._signers.clear()
+            signer = LinkSigner(tenant_link_secret(self._keys[key_id], tenant).encode())
+            self._signers[key_id, tenant] = signer
+        return signer
 
 
 def _as_it_reads(raw_path: str) -> str | None:

@@ -15,7 +15,7 @@ from mediastore.catalog.pool import Catalog
 from mediastore.chunkstore.keys import GENERATION_BITS, chunk_key
 from mediastore.collector_errors import CollectorRefused
 from mediastore.content.hashing import HASH_BYTES
-from mediastore.errors import InvariantBroken
+from mediastore.errors import BadRequest, InvariantBroken
 
 KeyState = Literal["stored", "unstored", "damaged", "doomed"]
 _DIGITS = 2 * HASH_BYTES
@@ -24,13 +24,18 @@ _GENERATION_MAX = (1 << GENERATION_BITS) - 1
 
 @dataclass(frozen=True, slots=True)
 class HashRange:
-    """The hashes that begin with `prefix`, in lower-case hex; all of them without."""
+    """The hashes that begin with `prefix`, in lower-case hex; all of them without.
+
+    Raises BadRequest for anything else.
+    """
 
     prefix: str = ""
 
     def __post_init__(self) -> None:
         if len(self.prefix) > _DIGITS or set(self.prefix) - set("0123456789abcdef"):
-            raise CollectorRefused(f"a prefix is lower-case hex digits, not {self.prefix!r}")
+            raise BadRequest(
+                f"a hash begins with up to {_DIGITS} lower-case hex digits, not {self.prefix!r}"
+            )
 
     @property
     def first(self) -> bytes:
@@ -88,6 +93,7 @@ class BlobCount:
     refs: int
     counted: int
     is_garbage: bool
+    is_put_aside: bool
 
 
 @dataclass(frozen=True, slots=True)

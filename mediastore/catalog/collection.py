@@ -179,20 +179,6 @@ async def expire_uploads(
     return Expired(**dict(row))
 
 
-async def purge_trash(
-    catalog: Catalog, limit: int, *, trash_seconds: int | None
-) -> tuple[int, int]:
-    """Remove due trash; how many objects, and how many blobs became garbage."""
-    row = _one(await catalog.fetch_row("trash_purge", limit, trash_seconds))
-    return row["objects"], row["garbage_blobs"]
-
-
-async def remove_garbage(catalog: Catalog, limit: int, *, revive_seconds: int) -> tuple[int, int]:
-    """Remove blobs past their revive delay; how many, and their bytes."""
-    row = _one(await catalog.fetch_row("garbage_remove", limit, revive_seconds))
-    return row["blobs"], row["bytes"]
-
-
 async def release_references(catalog: Catalog, limit: int) -> Released:
     row = _one(await catalog.fetch_row("references_release", limit))
     return Released(**dict(row))

@@ -36,20 +36,36 @@ async def hour_counts(catalog: Catalog) -> list[HourCount]:
     return [HourCount(*row) for row in await catalog.fetch("stage_counts")]
 
 
-async def held_counts(
-    catalog: Catalog, *, revive_seconds: int, window_seconds: int
-) -> tuple[list[HourCount], tuple[str, ...]]:
-    """What holds keep of what would be due, and the stages of which there may be more."""
+@dataclass(frozen=True, slots=True)
+class KeptCounts:
+    """What of what would be due is kept: by holds, or with blobs that were put aside. There may be
+    more of the stages `at_least`.
+    """
+
+    held: tuple[HourCount, ...] = ()
+    aside: tuple[HourCount, ...] = ()
+    at_least: tuple[str, ...] = ()
+
+
+async def kept_counts(catalog: Catalog, *, revive_seconds: int, window_seconds: int) -> KeptCounts:
+    """Looks at the first rows of each stage that are due."""
     rows = await catalog.fetch("held_due", revive_seconds, window_seconds, LOOKED_AT_ROWS)
     looked: Counter[str] = Counter()
     for row in rows:
         looked[row["stage"]] += row["looked"]
-    held = [
-        HourCount(row["stage"], row["hour"], row["count"], row["bytes"])
-        for row in rows
-        if row["count"]
-    ]
-    return held, tuple(stage for stage, rows in looked.items() if rows >= LOOKED_AT_ROWS)
+    return KeptCounts(
+        tuple(
+            HourCount(row["stage"], row["hour"], row["count"], row["bytes"])
+            for row in rows
+            if row["count"]
+        ),
+        tuple(
+            HourCount(row["stage"], row["hour"], row["aside_count"], row["aside_bytes"])
+            for row in rows
+            if row["aside_count"]
+        ),
+        tuple(stage for stage, rows in looked.items() if rows >= LOOKED_AT_ROWS),
+    )
 
 
 async def fold_changes(catalog: Catalog) -> int:

@@ -1,13 +1,16 @@
 """Legal erasure in the catalog: asked for, removed, marked, told of.
 
 One function is one step in one transaction, and every step may be repeated. The rules are in
-migrations/0018_pre_erasure.sql and 0038_pre_last_references.sql (INV-6, INV-7).
+migrations/0018_pre_erasure.sql, 0038_pre_last_references.sql and 0044_pre_blob_quarantine.sql
+(INV-6, INV-7).
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import structlog
 
 from mediastore.catalog.dropping import RELEASED_ROWS_MAX
 from mediastore.catalog.pool import Catalog
@@ -17,6 +20,7 @@ OBJECTS_MAX = 1000  # of one transaction
 ENTRIES_MAX = 10_000
 CONTENTS_PAGE = 1000
 _NO_ID = UUID(int=0)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +202,14 @@ async def erase_upload(catalog: Catalog, id_: UUID, *, rows: int = RELEASED_ROWS
 async def erase_objects(
     catalog: Catalog, id_: UUID, after: UUID | None, limit: int = OBJECTS_MAX
 ) -> tuple[int, UUID]:
-    """Remove live and deleted objects behind `after`; how many, and the last."""
+    """Remove live and deleted objects behind `after`; how many, and the last. Blobs of theirs that
+    are counted too low are counted anew.
+    """
     row = await catalog.fetch_row("erase_objects", id_, after or _NO_ID, limit)
     if row is None:
         raise InvariantBroken("erasing objects gave no answer")
+    if row["mended"]:
+        log.error("blobs_counted_anew", blobs=row["mended"], erasure=str(id_))
     return row["objects"], row["last"]
 
 

@@ -33,6 +33,7 @@ class BlobFacts:
     created_at: datetime
     garbage_since: datetime | None
     chunks: int | None
+    put_aside_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Objects: what a user sees, one row each, pointing at one blob."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from mediastore.catalog.pictures import UNPICTURED, Pictured, pictured_from_row
 from mediastore.catalog.pool import Catalog
 
 DELETED_CHANNEL = "mediastore_deleted"
@@ -15,7 +16,9 @@ DELETED_CHANNEL = "mediastore_deleted"
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object's row. In the trash from `deleted_at` to `purge_at`."""
+    """An object's row. In the trash from `deleted_at` to `purge_at`. `picture` is known of objects
+    that were read, not of those that have just been made.
+    """
 
     id: UUID
     tenant: str
@@ -28,6 +31,7 @@ class Object:
     created_at: datetime
     deleted_at: datetime | None
     purge_at: datetime | None
+    picture: Pictured = UNPICTURED
 
 
 def object_from_row(row: asyncpg.Record) -> Object:
@@ -47,10 +51,14 @@ def object_from_row(row: asyncpg.Record) -> Object:
     )
 
 
+def _read_object(row: asyncpg.Record) -> Object:
+    return replace(object_from_row(row), picture=pictured_from_row(row))
+
+
 async def get_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
     """A tenant's object, in the trash or not."""
     row = await catalog.fetch_row("object_get", tenant, id_)
-    return None if row is None else object_from_row(row)
+    return None if row is None else _read_object(row)
 
 
 async def get_upload_state(catalog: Catalog, tenant: str, id_: UUID) -> str | None:
@@ -74,7 +82,7 @@ async def list_objects(
         rows = await catalog.fetch(query, tenant, before, limit)
     else:
         rows = await catalog.fetch(f"{query}_of_owner", tenant, before, limit, owner)
-    return [object_from_row(row) for row in rows]
+    return [_read_object(row) for row in rows]
 
 
 async def change_object(
@@ -89,7 +97,7 @@ async def change_object(
     """Replace what is given of a live object; None when there is no such live object."""
     packed = None if metadata is None else json.dumps(metadata)
     row = await catalog.fetch_row("object_change", tenant, id_, name, owner, packed)
-    return None if row is None else object_from_row(row)
+    return None if row is None else _read_object(row)
 
 
 async def trash_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
@@ -98,10 +106,10 @@ async def trash_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | Non
     From the commit on nobody reads it (INV-10); its blob keeps its reference until the purge.
     """
     row = await catalog.fetch_row("object_trash", tenant, id_)
-    return None if row is None else object_from_row(row)
+    return None if row is None else _read_object(row)
 
 
 async def restore_object(catalog: Catalog, tenant: str, id_: UUID) -> Object | None:
     """Take an object out of the trash; None when it is not there or its time is over."""
     row = await catalog.fetch_row("object_restore", tenant, id_)
-    return None if row is None else object_from_row(row)
+    return None if row is None else _read_object(row)

@@ -107,6 +107,11 @@ class TenantPolicy(BaseModel):
         description="Named transforms, with commas: `card=fill-300x200,hero=fit-1600x0`; before "
         "those of `images.presets`.",
     )
+    keep_capture_time: bool | None = Field(
+        None,
+        description="`true`: when a picture was taken is kept and shown, if its camera has said "
+        "so. Without, it is not.",
+    )
     before_create_url: Url | None = Field(
         None, description="Asked before anything is created: it allows, changes or denies."
     )

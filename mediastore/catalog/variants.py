@@ -176,12 +176,14 @@ async def finish_variant(
 
 async def release_variants(
     catalog: Catalog, limit: int, *, revive_seconds: int, unused_seconds: int
-) -> int:
-    """A batch of variants whose source goes, or that nobody has used, goes; how many."""
-    released: int = await catalog.fetch_value(
-        "variants_release", limit, revive_seconds, unused_seconds
-    )
-    return released
+) -> tuple[int, int]:
+    """A batch of variants whose source goes, or that nobody has used, goes; how many, and how many
+    results were put aside, as they are counted too low.
+    """
+    row = await catalog.fetch_row("variants_release", limit, revive_seconds, unused_seconds)
+    if row is None:
+        raise InvariantBroken("releasing variants gave no answer")
+    return row["variants"], row["put_aside"]
 
 
 async def sweep_variants(catalog: Catalog, kept_seconds: int, limit: int) -> int:

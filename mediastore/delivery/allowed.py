@@ -71,6 +71,10 @@ class AllowedReads:
 
         return await self._ask(key, ask)
 
+    def believed_blob(self, tenant: str, blob: str) -> Readable | None:
+        """As `blob`, from memory alone: None also for what would have to be asked for."""
+        return self._recall((_BLOB, tenant, blob))
+
     def listening(self) -> None:
         """Deletes will be told from now on; what was asked before may have missed one."""
         self._asking.clear()

@@ -26,7 +26,9 @@ from mediastore.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-Fetch = Callable[[ChunkPlace], Awaitable[bytes]]
+Arrived = Callable[[], None]
+Fetch = Callable[[ChunkPlace, Arrived], Awaitable[bytes]]
+"""Tells that all of a chunk has come, before it is verified: where it came from is idle again."""
 SPOOL_RETRY_SECONDS_MIN = 1.0
 STARVED_SPOOL_SECONDS = 0.25  # a quick reader is done with a chunk before that
 
@@ -40,13 +42,18 @@ class Standing(Enum):
 
 
 class _Flight:
-    """A fetch under way and how many wait for it."""
+    """A fetch under way, how many wait for it, and who is to be told when all of it has come."""
 
-    __slots__ = ("task", "waiters")
+    __slots__ = ("task", "waiters", "watchers")
 
     def __init__(self) -> None:
         self.waiters = 0
+        self.watchers: list[Arrived] = []
         self.task: asyncio.Task[HeldChunk | None]
+
+    def arrived(self) -> None:
+        while self.watchers:
+            self.watchers.pop()()
 
 
 class Chunks:
@@ -103,8 +110,11 @@ class Chunks:
         self._metrics.chunk_cache_hits.inc()
         return held
 
-    async def take(self, place: ChunkPlace, *, ahead: bool = False) -> HeldChunk:
-        """Hold a chunk; the caller releases it. `ahead` does not wait for memory.
+    async def take(
+        self, place: ChunkPlace, *, ahead: bool = False, arrived: Arrived | None = None
+    ) -> HeldChunk:
+        """Hold a chunk; the caller releases it. `ahead` does not wait for memory. `arrived` is
+        called when all of it has come, unless that was before or it failed.
 
         Raises Overloaded, ContentDamaged, ContentMissing, ChunkStoreUnavailable.
         """
@@ -113,6 +123,8 @@ class Chunks:
             return held
         self._metrics.chunk_cache_misses.inc()
         flight = self._flights.get(place.hash) or self._take_off(place, ahead=ahead)
+        if arrived is not None:
+            flight.watchers.append(arrived)
         flight.waiters += 1
         try:
             landed = await asyncio.shield(flight.task)
@@ -148,7 +160,7 @@ class Chunks:
                 await reservation.grow(place.size)
             # More may be pinned than the cache allows: then the chunk is there, but not for
             # pinning.
-            data = self._cache.take_out(place.hash) or await self._fetch(place)
+            data = self._cache.take_out(place.hash) or await self._fetch(place, flight.arrived)
         except BaseException:
             reservation.close()
             raise

@@ -41,7 +41,7 @@ SLICE_BYTES: Final = 64 * 1024
 # RFC 9211, and how long the first chunk took.
 _HIT: Final = b"Cache-Status: mediastore; hit\r\nServer-Timing: read;desc=hit;dur=0\r\n"
 _MISS: Final = b"Cache-Status: mediastore; fwd=miss%b\r\nServer-Timing: read;desc=miss;dur=%.1f\r\n"
-_WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
+WANT_REPR_DIGEST: Final = "Want-Repr-Digest"
 Parts = Sequence[tuple[bytes, ByteRange]]
 
 
@@ -71,8 +71,8 @@ class Delivery:
         for any status.
         """
         headers = request.headers
-        if _WANT_REPR_DIGEST in headers:
-            digest = wanted_digest(headers.getall(_WANT_REPR_DIGEST))
+        if WANT_REPR_DIGEST in headers:
+            digest = wanted_digest(headers.getall(WANT_REPR_DIGEST))
             asked = Asked(filename, grant, digest, also)
         else:
             asked = Asked(filename, grant, also=also)
@@ -107,6 +107,15 @@ class Delivery:
             return await self._stream(answer, block, readable, parts, tail)
         except ConnectionError:
             return answer.give_up()
+
+    def whole_from_memory(
+        self, request: web.Request, readable: Readable, filename: str, grant: Grant
+    ) -> tuple[Answer, bytes]:
+        """For a GET without conditions, by a grant that needed no key: the answer, not yet begun,
+        and its header lines.
+        """
+        whole = readable.whole_lines(filename, grant, self.renderer)
+        return self._answer(request, readable, 200), whole + _HIT
 
     def _answer(self, request: web.Request, readable: Readable, status: int) -> Answer:
         marks = self.date.current()

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mediastore.catalog.reading import ChunkPlace
 from mediastore.clock import Clock
-from mediastore.delivery.chunks import Fetch
+from mediastore.delivery.chunks import Arrived, Fetch
 from mediastore.delivery.disk_folder import DamagedFile, DiskFolder
 from mediastore.memory import MemoryBudget
 from mediastore.settings import MIB
@@ -76,11 +76,11 @@ class DiskCache:
         self._writing: set[asyncio.Task[None]] = set()
         self._writing_bytes = 0
 
-    async def get(self, place: ChunkPlace) -> bytes:
+    async def get(self, place: ChunkPlace, arrived: Arrived) -> bytes:
         """The chunk's bytes, verified. Raises what the store raises."""
         data = await self._read(place)
         if data is None:
-            data = await self._fetch(place)
+            data = await self._fetch(place, arrived)
             self._keep(place.hash, data)
         return data
 

@@ -17,6 +17,7 @@ from mediastore.chunkstore.keys import chunk_key
 from mediastore.chunkstore.protocol import ChunkStore, MissingKey
 from mediastore.clock import Clock
 from mediastore.content.hashing import THREAD_WORTH_BYTES, BlobHasher
+from mediastore.delivery.chunks import Arrived
 from mediastore.errors import Broken, ContentDamaged, ContentMissing, MediastoreError
 from mediastore.telemetry.metrics import Metrics
 
@@ -36,8 +37,8 @@ class VerifiedStore:
         self._metrics = metrics
         self._marked_at: deque[float] = deque(maxlen=MARKS_MAX)
 
-    async def get(self, place: ChunkPlace) -> bytes:
-        """The chunk's bytes, verified.
+    async def get(self, place: ChunkPlace, arrived: Arrived) -> bytes:
+        """The chunk's bytes, verified. `arrived` is called when they have come.
 
         Raises ContentDamaged (after marking the copy), ContentMissing, ChunkStoreUnavailable.
         """
@@ -45,6 +46,7 @@ class VerifiedStore:
             raise ContentMissing
         key = chunk_key(place.hash, place.generation)
         data = await self._read(key)
+        arrived()
         if await _is_named(data, place):
             return data
         log.warning("chunk_verification_failed", key=key, size=len(data), expected=place.size)

@@ -7,6 +7,7 @@ not there; a wrong key is told the same whatever it asks for.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import hdrs, web
 
@@ -34,6 +35,12 @@ BY_KEY = Grant(shared=False)
 BY_OBJECT = Grant(shared=False, lasting=False)
 
 
+@lru_cache(maxsize=1024)  # expiry is rounded, so that there are few
+def by_link(until: int) -> Grant:
+    """What a signed link allows that is good until then, Unix seconds."""
+    return Grant(shared=True, until=until)
+
+
 class Granting:
     """Answers for `/media/{tenant}/…`. Made once."""
 
@@ -55,10 +62,12 @@ class Granting:
             return OPEN
         url = request.rel_url
         query = url.raw_query_string
-        if not query:
-            return None
-        until = self.links.good_until(tenant, url.raw_path, query)
-        return None if until is None else Grant(shared=True, until=until)
+        return self.linked(tenant, url.raw_path, query) if query else None
+
+    def linked(self, tenant: str, raw_path: str, query: str) -> Grant | None:
+        """What the link of this path and query allows; both are percent-encoded, as they came."""
+        until = self.links.good_until(tenant, raw_path, query)
+        return None if until is None else by_link(until)
 
     async def by_key(self, request: web.Request, tenant: str) -> Grant:
         """What the request's key allows. To be asked also for what is not there.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mediastore.catalog.reading import ChunkPlace
-from mediastore.delivery.chunks import Chunks, Standing
+from mediastore.delivery.chunks import Arrived, Chunks, Standing
 from mediastore.delivery.fetching import VerifiedStore
 from mediastore.delivery.held import HeldChunk
 from mediastore.delivery.layout import Layouts
@@ -37,6 +37,27 @@ class ReaderParts:
     read_ahead_chunks: int
 
 
+class _Ahead:
+    """A chunk that is read before it is due; calls `arrived` when the store has sent it."""
+
+    __slots__ = ("_arrived", "coming", "task")
+
+    def __init__(self, chunks: Chunks, place: ChunkPlace, arrived: Arrived) -> None:
+        self._arrived = arrived
+        self.coming = True
+        self.task = asyncio.create_task(chunks.take(place, ahead=True, arrived=self._has_come))
+        self.task.add_done_callback(self._is_done)
+
+    def _is_done(self, task: asyncio.Task[HeldChunk]) -> None:
+        if not task.cancelled():  # else the reader ends, and begins nothing more
+            self._has_come()
+
+    def _has_come(self) -> None:
+        if self.coming:
+            self.coming = False
+            self._arrived()
+
+
 class BlobReader:
     """One pass over a part of a blob; its end as a context manager lets go of everything."""
 
@@ -47,8 +68,9 @@ class BlobReader:
         self._offset = start
         self._end = end
         self._places: deque[ChunkPlace] = deque()
-        self._ahead: dict[ChunkPlace, asyncio.Task[HeldChunk]] = {}
+        self._ahead: dict[ChunkPlace, _Ahead] = {}
         self._held: HeldChunk | None = None
+        self._waited = False  # for the chunk that is held: the store is slower than the client
         self.first: Standing | None = None
         """Where the first chunk was when it was asked for."""
 
@@ -57,9 +79,11 @@ class BlobReader:
 
     async def __aexit__(self, *_error: object) -> None:
         self._release()
-        for task in self._ahead.values():
+        self._places.clear()  # so that nothing more is begun by what still comes
+        tasks = [ahead.task for ahead in self._ahead.values()]
+        for task in tasks:
             task.cancel()
-        for done in await asyncio.gather(*self._ahead.values(), return_exceptions=True):
+        for done in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(done, HeldChunk):
                 done.release()
         self._ahead.clear()
@@ -79,6 +103,7 @@ class BlobReader:
         if self.first is None:
             self.first = self._parts.chunks.standing(place.hash)
         else:  # the first one is waited for alone: nothing is to delay the first byte
+            self._waited = self._is_awaited(place)
             self._read_ahead()
         self._held, place = await self._take(place)
         piece = Piece(
@@ -112,21 +137,38 @@ class BlobReader:
 
     async def _taken_ahead(self, place: ChunkPlace) -> HeldChunk | None:
         """What was read ahead. What went wrong with that is met again, and told, without hurry."""
-        task = self._ahead.pop(place, None)
-        if task is None:
+        ahead = self._ahead.get(place)
+        if ahead is None:
             return None
         try:
-            return await task
+            held = await ahead.task  # if this is cancelled, __aexit__ sees to the task
         except MediastoreError:
-            return None
-        except asyncio.CancelledError:
-            self._ahead[place] = task  # this reader ends; __aexit__ sees to the task
-            raise
+            held = None
+        del self._ahead[place]
+        return held
+
+    def _is_awaited(self, place: ChunkPlace) -> bool:
+        ahead = self._ahead.get(place)
+        if ahead is not None:
+            return not ahead.task.done()
+        return self._parts.chunks.standing(place.hash) is not Standing.AT_HAND
 
     def _read_ahead(self) -> None:
-        for place in list(self._places)[: self._parts.read_ahead_chunks]:
+        """Begin what is to be under way: `read_ahead_chunks`, or for a client that outruns the
+        store, which is to find no connection idle, one more, whatever of them has come already.
+        """
+        ahead = chunks = self._parts.read_ahead_chunks
+        if not ahead:
+            return
+        if self._waited:
+            chunks += 1
+        coming = sum(one.coming for one in self._ahead.values())
+        for place in list(self._places)[:chunks]:
+            if coming > ahead:
+                break
             if place not in self._ahead and not self._parts.chunks.at_hand(place.hash):
-                self._ahead[place] = asyncio.create_task(self._parts.chunks.take(place, ahead=True))
+                self._ahead[place] = _Ahead(self._parts.chunks, place, self._read_ahead)
+                coming += 1
 
     def _release(self) -> None:
         if self._held is not None:

@@ -17,6 +17,7 @@ from mediastore.app_keys import (
     CLOCK,
     MEMORY,
     METRICS,
+    OBSERVER,
     SETTINGS,
 )
 from mediastore.catalog.listener import Listener
@@ -30,22 +31,25 @@ from mediastore.delivery.disk_folder import DiskFolder
 from mediastore.delivery.fetching import VerifiedStore
 from mediastore.delivery.granting import BY_OBJECT, Granting
 from mediastore.delivery.headers import HeaderRenderer
-from mediastore.delivery.keys import DELIVERY, GRANTING
+from mediastore.delivery.keys import DELIVERY, GRANTING, WARM_READS
 from mediastore.delivery.layout import Layouts
 from mediastore.delivery.reader import ReaderParts
 from mediastore.delivery.sending import DateLine
 from mediastore.delivery.spool import Spool
+from mediastore.delivery.warm import WarmReads
 from mediastore.errors import BadSettings, NotFound
 from mediastore.lasting import lasting
 from mediastore.tenant_cors import TENANT_CORS
+
+MEDIA_ROUTE = "/media/{tenant}/{blob}/{filename}"
 
 
 def add_routes(app: web.Application) -> None:
     """Serve content; to be called after the contexts of catalog and chunk store were added."""
     app.cleanup_ctx.append(_delivery)
     app.router.add_get("/v1/objects/{id}/content", object_content)
-    app.router.add_get("/media/{tenant}/{blob}/{filename}", media)
-    app.router.add_options("/media/{tenant}/{blob}/{filename}", app[TENANT_CORS].options)
+    app.router.add_get(MEDIA_ROUTE, media)
+    app.router.add_options(MEDIA_ROUTE, app[TENANT_CORS].options)
 
 
 async def object_content(request: web.Request) -> web.StreamResponse:
@@ -100,6 +104,7 @@ async def _delivery(app: web.Application) -> AsyncIterator[None]:
         send_idle_timeout_seconds=settings.http.send_idle_timeout_seconds,
         ranges_max=settings.delivery.ranges_max,
     )
+    app[WARM_READS] = WarmReads(app[DELIVERY], app[GRANTING], app[OBSERVER], MEDIA_ROUTE)
     metrics.watch_chunk_cache(lambda: cache.held_bytes)
     listener = Listener(
         settings.catalog,

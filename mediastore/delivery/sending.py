@@ -103,10 +103,17 @@ class Answer:
 
     async def send_whole(self, lines: bytes, body: bytes = b"") -> SentResponse:
         """A small answer in one write; the transport may hold it for slow readers."""
-        transport = self._write((self.head(lines), body) if body else (self.head(lines),))
-        if self._request.protocol.writing_paused:
-            await self._drained(transport)
+        if self.write_whole(lines, body):
+            await self.drained()
         return self.finish()
+
+    def write_whole(self, lines: bytes, body: bytes) -> bool:
+        """As `send_whole`, without a wait: True if `drained` is to be waited for.
+
+        Raises ConnectionResetError for a client that has gone.
+        """
+        self._write((self.head(lines), body) if body else (self.head(lines),))
+        return self._request.protocol.writing_paused
 
     def begin(self, lines: bytes) -> None:
         """Take the header block of an answer; it goes out with the first part of its body."""
@@ -144,18 +151,21 @@ class Answer:
         return _SENT[CLIENT_CLOSED_STATUS, False]
 
     async def _send(self, *parts: bytes | memoryview) -> None:
-        transport = self._write(parts)
+        self._write(parts)
         if self._request.protocol.writing_paused:
-            await self._drained(transport)
+            await self.drained()
 
-    def _write(self, parts: tuple[bytes | memoryview, ...]) -> asyncio.Transport:
+    def _write(self, parts: tuple[bytes | memoryview, ...]) -> None:
         transport = self._transport()
         self._request.writer.output_size += sum(map(len, parts))
         transport.writelines(parts)
-        return transport
 
-    async def _drained(self, transport: asyncio.Transport) -> None:
-        """Wait until the kernel has taken everything; a reader that takes a little is not idle."""
+    async def drained(self) -> None:
+        """Wait until the kernel has taken everything; a reader that takes a little is not idle.
+
+        Raises ConnectionResetError for a client that has gone or takes nothing any more.
+        """
+        transport = self._transport()
         watch = _IdleWatch(transport, self._idle_timeout_seconds)
         try:
             await self._request.writer.drain()

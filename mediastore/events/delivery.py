@@ -7,12 +7,12 @@ else. A process that dies leaves claims that come back by themselves.
 """
 
 import asyncio
-import random
 from collections import Counter
 from typing import Any
 
 import structlog
 
+from mediastore.backoff import backoff_seconds
 from mediastore.catalog.events import (
     Backlog,
     ClaimedEvent,
@@ -31,8 +31,6 @@ from mediastore.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-RETRY_DELAY_FACTOR = 4
-RETRY_JITTER = 0.5  # a pause is between this share of itself and its whole
 GONE_STATUS = 410  # Standard Webhooks: the receiver wants no more of these
 BACKLOG_SECONDS = 15.0
 
@@ -174,9 +172,9 @@ def message(event: ClaimedEvent) -> dict[str, Any]:
 
 
 def retry_seconds(settings: EventsSettings, attempts: int) -> float:
-    """The pause after so many attempts: longer each time, and random, so that a receiver that
-    comes back is not met by everything at once.
-    """
-    grown = settings.retry_delay_seconds * RETRY_DELAY_FACTOR ** min(attempts - 1, 20)
-    longest: float = min(grown, settings.retry_delay_max_seconds)
-    return longest * random.uniform(RETRY_JITTER, 1)  # noqa: S311  (keeps no secret)
+    """The pause after so many attempts to tell a receiver."""
+    return backoff_seconds(
+        attempts,
+        first_seconds=settings.retry_delay_seconds,
+        longest_seconds=settings.retry_delay_max_seconds,
+    )

@@ -36,6 +36,17 @@ SYNONYMS: Final = {"jpeg": "jpg", "jpe": "jpg"}
 # Pillow's names of what may be decoded. No EPS, PDF, PSD, FITS, …: formats of programs, of other
 # programs' internals, or of nobody's photos, and each of them is attack surface.
 SOURCES: Final = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP", "HEIF")
+# What their content is, whatever its client has called it.
+SOURCE_TYPES: Final[dict[str, str]] = {
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+    "HEIF": "image/heif",
+}
 # Decoded only where its plugin (pillow-heif) is installed.
 HEIF: Final = "HEIF"
 # Of these the frames are an animation; further frames of others (TIFF, MPO) are other pictures.

@@ -24,7 +24,7 @@ from mediastore.catalog.variants import (
     take_computation,
 )
 from mediastore.clock import Clock
-from mediastore.delivery.reader import BlobReader, ReaderParts
+from mediastore.delivery.reader import ReaderParts
 from mediastore.errors import MediastoreError, ShuttingDown, UploadTaken
 from mediastore.image_errors import ImageRefused, ImagesBusy, ImageTooCostly, ImageTooLarge
 from mediastore.images.formats import Output
@@ -32,10 +32,11 @@ from mediastore.images.grammar import text
 from mediastore.images.image_metrics import ImageMetrics
 from mediastore.images.pool import WorkerPool
 from mediastore.images.remembered import Remembered
+from mediastore.images.sources import verified_source
 from mediastore.images.storing import store_variant
 from mediastore.images.transform import Transform
 from mediastore.images.variant_keys import variant_key
-from mediastore.images.worker_process import Job, Made, Source
+from mediastore.images.worker_process import Job, Made
 from mediastore.settings import ImagesSettings
 from mediastore.uploads.parts import UploadParts
 
@@ -45,7 +46,6 @@ SAME: Final = "same"  # the result is the source, byte for byte: nothing is stor
 LEASE_MARGIN_SECONDS: Final = 60.0  # for reading the source, and for storing the result
 POLL_SECONDS: Final = 0.1
 POLL_SECONDS_MAX: Final = 1.0
-_SLICE_BYTES: Final = 256 * 1024
 _REFUSALS: Final = {kind.code: kind for kind in (ImageRefused, ImageTooLarge, ImageTooCostly)}
 Name = tuple[bytes, str]
 Result = TypeVar("Result")
@@ -236,7 +236,9 @@ class Variants:
     async def _draw(self, wanted: Wanted, computation: Computation) -> Made:
         job = Job(text(wanted.transform), wanted.output.extension, wanted.size)
         try:
-            return await self._pool.make(job, self._source(wanted))
+            return await self._pool.make(
+                job, verified_source(self._reads, wanted.blob, wanted.size)
+            )
         except ImageRefused as error:
             await fail_computation(
                 self._catalog,
@@ -246,13 +248,6 @@ class Variants:
                 kept_seconds=self._settings.failures_kept_seconds,
             )
             raise
-
-    async def _source(self, wanted: Wanted) -> Source:
-        """Verified bytes only (INV-9), a slice at a time."""
-        async with BlobReader(self._reads, wanted.blob, wanted.size, 0, wanted.size) as reader:
-            while (piece := await reader.next()) is not None:
-                for start in range(piece.start, piece.end, _SLICE_BYTES):
-                    yield await piece.chunk.read(start, min(start + _SLICE_BYTES, piece.end))
 
     async def _store(self, wanted: Wanted, computation: Computation, drawn: Made) -> Variant:
         picture = Picture(drawn.width, drawn.height, drawn.frames)

@@ -5,6 +5,8 @@ picture does to its worker is told as ImageTooCostly: it would do the same to th
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import structlog
 
@@ -16,6 +18,7 @@ from mediastore.images.image_metrics import ImageMetrics
 from mediastore.images.worker_process import (
     Job,
     Made,
+    ProbeJob,
     Source,
     WorkerDied,
     WorkerProcess,
@@ -26,6 +29,7 @@ from mediastore.settings import ImagesSettings
 log = structlog.get_logger(__name__)
 
 START_SECONDS_MAX = 30.0
+Answer = TypeVar("Answer")
 
 
 class WorkerPool:
@@ -51,6 +55,13 @@ class WorkerPool:
 
         Raises ImageRefused and its kinds, Unavailable, ShuttingDown, and what `source` raises.
         """
+        return await self._work(lambda worker: worker.work(job, source))
+
+    async def probe(self, job: ProbeJob, source: Source) -> dict[str, Any] | None:
+        """Have a picture looked at: what is found, as JSON; None: it is no picture. As `make`."""
+        return await self._work(lambda worker: worker.probe(job, source))
+
+    async def _work(self, work: Callable[[WorkerProcess], Awaitable[Answer]]) -> Answer:
         if self._closed:
             raise ShuttingDown
         worker = await self._worker()
@@ -59,9 +70,9 @@ class WorkerPool:
         fit = False
         try:
             async with asyncio.timeout(self._settings.wall_seconds):
-                made = await worker.work(job, source)
+                answer = await work(worker)
             fit = True
-            return made
+            return answer
         except ImageRefused:
             fit = True
             raise

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from mediastore.app_keys import AUTHENTICATOR, CLOCK, METRICS, SETTINGS
+from mediastore.app_keys import AUTHENTICATOR, CATALOG, CLOCK, METRICS, SETTINGS
 from mediastore.delivery.keys import DELIVERY, GRANTING
 from mediastore.errors import BadSettings
 from mediastore.image_errors import BadTransform
@@ -12,7 +12,10 @@ from mediastore.images.grammar import parse_presets
 from mediastore.images.image_metrics import ImageMetrics
 from mediastore.images.making import Variants
 from mediastore.images.pool import WorkerPool
+from mediastore.images.probe_metrics import ProbeMetrics
+from mediastore.images.probes import Probes
 from mediastore.images.serving import Serving
+from mediastore.lasting import lasting
 from mediastore.tenant_cors import TENANT_CORS
 from mediastore.uploads.keys import UPLOADS
 
@@ -30,7 +33,8 @@ def add_routes(app: web.Application) -> None:
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         settings, clock = app[SETTINGS].images, app[CLOCK]
-        metrics = ImageMetrics(app[METRICS].registry)
+        registry = app[METRICS].registry
+        metrics = ImageMetrics(registry)
         app[WORKERS] = pool = WorkerPool(settings, clock, metrics)
         variants = Variants(app[UPLOADS].parts, app[DELIVERY].parts, pool, settings, clock, metrics)
         app[SERVING] = Serving(
@@ -42,7 +46,11 @@ def add_routes(app: web.Application) -> None:
             presets,
             metrics,
         )
-        yield
+        probes = Probes(
+            app[CATALOG], app[DELIVERY].parts, pool, settings, clock, ProbeMetrics(registry)
+        )
+        async with lasting(clock, probes.measure, *[probes.run] * settings.probes_at_once):
+            yield
         await variants.close()
         await pool.close()
 

@@ -23,6 +23,7 @@ from mediastore.images.formats import OUTPUTS
 from mediastore.images.grammar import parse
 from mediastore.images.limits import Limits
 from mediastore.images.messages import LENGTH, length_of, packed
+from mediastore.images.probing import probe
 from mediastore.images.rendering import render
 from mediastore.images.transform import Transform
 
@@ -51,17 +52,28 @@ def main() -> None:
 
 def _answer(header: dict[str, Any], data: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
     """What to say of one job."""
-    transform = parse(header["transform"])
-    if not isinstance(transform, Transform):
-        raise TypeError("presets have a meaning by now")
     try:
-        made = render(data, transform, OUTPUTS[header["output"]], limits)
+        if "probe" in header:
+            return _probed(data, limits, keep_captured=header["probe"]["keep_captured"]), b""
+        return _made(header, data, limits)
     except (ImageRefused, ImageTooLarge, ImageTooCostly) as error:
         return _refusal(error), b""
     except MemoryError:  # where nothing of Pillow was on the stack
         return _refusal(ImageTooCostly("there is not enough memory for this picture")), b""
+
+
+def _made(header: dict[str, Any], data: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
+    transform = parse(header["transform"])
+    if not isinstance(transform, Transform):
+        raise TypeError("presets have a meaning by now")
+    made = render(data, transform, OUTPUTS[header["output"]], limits)
     about = {"width": made.width, "height": made.height, "frames": made.frames}
     return about | {"size": len(made.data)} | _peak(), made.data
+
+
+def _probed(data: bytes, limits: Limits, *, keep_captured: bool) -> dict[str, Any]:
+    found = probe(data, limits, keep_captured=keep_captured)
+    return {"probe": None if found is None else found.as_document(), "size": 0} | _peak()
 
 
 def _refusal(error: ImageRefused) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import mediastore
 from mediastore.image_errors import ImageRefused, ImageTooCostly, ImageTooLarge
 from mediastore.images.limits import Limits
 from mediastore.images.messages import LENGTH, length_of, packed
+from mediastore.images.probed import checked_document
 from mediastore.settings import ImagesSettings
 
 _REFUSALS: Final = {kind.code: kind for kind in (ImageRefused, ImageTooLarge, ImageTooCostly)}
@@ -35,6 +36,22 @@ class Job:
     transform: str
     output: str
     size: int
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return {"transform": self.transform, "output": self.output, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeJob:
+    """A picture to look at, and whether to tell when it was taken; the source's bytes."""
+
+    keep_captured: bool
+    size: int
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return {"probe": {"keep_captured": self.keep_captured}, "size": self.size}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +113,7 @@ class WorkerProcess:
 
     async def work(self, job: Job, source: Source) -> Made:
         """Raises ImageRefused and its kinds, WorkerDied, and what `source` raises."""
-        self.jobs += 1
-        self.is_fed = False
-        await self._feed(job, source)
-        self.is_fed = True
-        header = await self._header()
-        self.peak_bytes = max(self.peak_bytes, _number(header, "peak_bytes"))
-        code = header.get("code")
-        if code is not None:
-            kind = _REFUSALS.get(code, ImageRefused)
-            raise kind(str(header.get("detail") or kind.message())[:_DETAIL_LENGTH_MAX])
+        header = await self._answer(job, source)
         size = _number(header, "size")
         if size > self._result_max_bytes:
             raise WorkerDied(None)
@@ -113,6 +121,15 @@ class WorkerProcess:
         return Made(
             data, _number(header, "width"), _number(header, "height"), _number(header, "frames")
         )
+
+    async def probe(self, job: ProbeJob, source: Source) -> dict[str, Any] | None:
+        """As JSON, checked; None: it is no picture. Raises what `work` does."""
+        header = await self._answer(job, source)
+        try:
+            found = header["probe"]
+            return None if found is None else checked_document(found)
+        except (KeyError, ValueError):
+            raise WorkerDied(None) from None
 
     async def kill(self) -> None:
         """End it, whatever it does; it has ended when this returns."""
@@ -130,8 +147,20 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    async def _feed(self, job: Job, source: Source) -> None:
-        header = {"transform": job.transform, "output": job.output, "size": job.size}
+    async def _answer(self, job: Job | ProbeJob, source: Source) -> dict[str, Any]:
+        self.jobs += 1
+        self.is_fed = False
+        await self._feed(job.header, source)
+        self.is_fed = True
+        header = await self._header()
+        self.peak_bytes = max(self.peak_bytes, _number(header, "peak_bytes"))
+        code = header.get("code")
+        if code is not None:
+            kind = _REFUSALS.get(code, ImageRefused)
+            raise kind(str(header.get("detail") or kind.message())[:_DETAIL_LENGTH_MAX])
+        return header
+
+    async def _feed(self, header: dict[str, Any], source: Source) -> None:
         async with aclosing(source):  # whatever happens, it lets go of what it holds
             alive = await self._wrote(packed(header))
             async for piece in source:

@@ -5,12 +5,17 @@ from typing import Any
 from urllib.parse import quote
 
 from mediastore.catalog.objects import Object
+from mediastore.catalog.pictures import Pictured
 
 UNNAMED = "file"
 
 
-def object_document(item: Object, *, public_url: str) -> dict[str, Any]:
-    """What clients get: links under `public_url`, size in bytes, times as in RFC 3339."""
+def object_document(
+    item: Object, *, public_url: str, keep_captured: bool = False
+) -> dict[str, Any]:
+    """What clients get: links under `public_url`, size in bytes, times as in RFC 3339.
+    `keep_captured`: the tenant is to see when its pictures were taken.
+    """
     blob = item.blob.hex()
     return {
         "id": str(item.id),
@@ -20,6 +25,7 @@ def object_document(item: Object, *, public_url: str) -> dict[str, Any]:
         "size": item.size,
         "blob": blob,
         "metadata": item.metadata,
+        "picture": _picture(item.picture, keep_captured=keep_captured),
         "created_at": _time(item.created_at),
         "deleted_at": _time(item.deleted_at),
         "purge_at": _time(item.purge_at),
@@ -29,6 +35,16 @@ def object_document(item: Object, *, public_url: str) -> dict[str, Any]:
             "media": f"{public_url}/media/{item.tenant}/{blob}/{url_filename(item.name)}",
         },
     }
+
+
+def _picture(known: Pictured, *, keep_captured: bool) -> dict[str, Any] | None:
+    """None: it is no picture, or nobody has looked yet."""
+    if known.probe is not None:
+        shown = {"state": "done"} | known.probe
+        if not keep_captured:
+            del shown["captured_at"]
+        return shown
+    return None if known.failed is None else {"state": "failed", "code": known.failed}
 
 
 def url_filename(name: str) -> str:

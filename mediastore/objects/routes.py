@@ -5,6 +5,7 @@ Every statement names the tenant of the key, so what is somebody else's is what 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from mediastore.catalog.objects import (
     restore_object,
     trash_object,
 )
+from mediastore.catalog.pictures import ask_pictures
+from mediastore.catalog.tenants import Tenant
 from mediastore.delivery.keys import DELIVERY
 from mediastore.errors import Conflict, Gone, NotFound, UploadFinishing
 from mediastore.objects.cursor import make_cursor
@@ -44,13 +47,13 @@ def add_routes(app: web.Application) -> None:
 async def list_(request: web.Request) -> web.Response:
     """A page of live objects, or of the trash, newest first."""
     app = request.app
-    tenant = (await _authenticator(request).tenant(request)).id
+    tenant = await _authenticator(request).tenant(request)
     listing = read_listing(
-        request.query, tenant=tenant, page_size_max=app[SETTINGS].delivery.page_size_max
+        request.query, tenant=tenant.id, page_size_max=app[SETTINGS].delivery.page_size_max
     )
     found = await list_objects(
         app[CATALOG],
-        tenant,
+        tenant.id,
         owner=listing.owner,
         trash=listing.trash,
         before=listing.before,
@@ -59,8 +62,11 @@ async def list_(request: web.Request) -> web.Response:
     page = found[: listing.limit]
     cursor = None
     if len(found) > listing.limit:
-        cursor = make_cursor(page[-1].id, tenant=tenant, owner=listing.owner, trash=listing.trash)
-    documents = [_document(request, item) for item in page]
+        cursor = make_cursor(
+            page[-1].id, tenant=tenant.id, owner=listing.owner, trash=listing.trash
+        )
+    await _ask_for_pictures(request, tenant, page)
+    documents = [_document(request, tenant, item) for item in page]
     return _json({"objects": documents, "next_cursor": cursor})
 
 
@@ -68,7 +74,9 @@ async def read(request: web.Request) -> web.Response:
     """One object, in the trash or not. While its upload is finishing: 409 `upload_finishing`."""
     tenant = await _authenticator(request).tenant(request)
     id_ = parse_object_id(request.match_info["id"])
-    return _json(_document(request, await _found(request, tenant.id, id_)))
+    item = await _found(request, tenant.id, id_)
+    await _ask_for_pictures(request, tenant, [item])
+    return _json(_document(request, tenant, item))
 
 
 async def change(request: web.Request) -> web.Response:
@@ -96,7 +104,7 @@ async def change(request: web.Request) -> web.Response:
     if item is None:
         raise Conflict("the object is in the trash; restore it first")
     _forget(request, item)
-    return _json(_document(request, item))
+    return _json(_document(request, tenant, item))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -111,7 +119,7 @@ async def delete(request: web.Request) -> web.Response:
             again = await trash_object(catalog, tenant.id, id_)
             item = again or await _found(request, tenant.id, id_)
     _forget(request, item)
-    return _json(_document(request, item))
+    return _json(_document(request, tenant, item))
 
 
 async def restore(request: web.Request) -> web.Response:
@@ -126,7 +134,7 @@ async def restore(request: web.Request) -> web.Response:
         item = await restore_object(catalog, tenant.id, id_)
     if item is None:
         raise Gone("the object's time in the trash is over; it is being removed")
-    return _json(_document(request, item))
+    return _json(_document(request, tenant, item))
 
 
 async def _found(request: web.Request, tenant: str, id_: UUID) -> Object:
@@ -156,8 +164,19 @@ def _forget(request: web.Request, item: Object) -> None:
     request.app[DELIVERY].allowed.forget(item.tenant, str(item.id), item.blob.hex())
 
 
-def _document(request: web.Request, item: Object) -> dict[str, Any]:
-    return object_document(item, public_url=public_base(request))
+async def _ask_for_pictures(request: web.Request, tenant: Tenant, items: Sequence[Object]) -> None:
+    """What was uploaded before pictures were looked at, is from when it is first read on."""
+    unasked = {item.blob for item in items if item.picture.is_unasked}
+    if unasked:
+        await ask_pictures(request.app[CATALOG], tenant.id, sorted(unasked))
+
+
+def _document(request: web.Request, tenant: Tenant, item: Object) -> dict[str, Any]:
+    return object_document(
+        item,
+        public_url=public_base(request),
+        keep_captured=tenant.policy.keep_capture_time is True,
+    )
 
 
 def _json(document: dict[str, Any]) -> web.Response:

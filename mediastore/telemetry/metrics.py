@@ -12,6 +12,7 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from mediastore.telemetry.plain_counter import Count, PlainCounter
 from mediastore.telemetry.request_series import RequestSeries
 
 REQUEST_SECONDS_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -25,7 +26,7 @@ class Metrics:
 
     registry: CollectorRegistry
     bytes_received: Counter
-    bytes_sent: Counter
+    bytes_sent: Count
     acknowledged_bytes: Counter
     uploads_created: Mapping[str, Counter]
     uploads_finished: Counter
@@ -40,8 +41,8 @@ class Metrics:
     dedup_blob_bytes: Counter
     dedup_chunk_hits: Counter
     dedup_chunk_bytes: Counter
-    chunk_cache_hits: Counter
-    chunk_cache_misses: Counter
+    chunk_cache_hits: Count
+    chunk_cache_misses: Count
     chunks_damaged: Counter
     chunks_missing: Counter
     hook_allowed: Counter
@@ -90,7 +91,15 @@ class Metrics:
             ["kind"],
         )
         dedup_bytes = counter("dedup_bytes", "Bytes of those blobs and chunks.", ["kind"])
-        cache = counter("chunk_cache_requests", "Chunks asked of the chunk cache.", ["outcome"])
+        sent = PlainCounter("mediastore_bytes_sent", "Bytes of content sent.")
+        cache = PlainCounter(
+            "mediastore_chunk_cache_requests",
+            "Chunks asked of the chunk cache.",
+            "outcome",
+            ("hit", "miss"),
+        )
+        registry.register(sent)
+        registry.register(cache)
         bad = counter(
             "chunks_bad", "Reads that met a chunk whose bytes are damaged or missing.", ["what"]
         )
@@ -107,7 +116,7 @@ class Metrics:
         return cls(
             registry=registry,
             bytes_received=counter("bytes_received", "Bytes of request bodies of content."),
-            bytes_sent=counter("bytes_sent", "Bytes of content sent."),
+            bytes_sent=sent.count(),
             acknowledged_bytes=counter(
                 "acknowledged_bytes", "Bytes whose storing was acknowledged to a client."
             ),
@@ -132,8 +141,8 @@ class Metrics:
             dedup_blob_bytes=dedup_bytes.labels("blob"),
             dedup_chunk_hits=dedup_hits.labels("chunk"),
             dedup_chunk_bytes=dedup_bytes.labels("chunk"),
-            chunk_cache_hits=cache.labels("hit"),
-            chunk_cache_misses=cache.labels("miss"),
+            chunk_cache_hits=cache.count("hit"),
+            chunk_cache_misses=cache.count("miss"),
             chunks_damaged=bad.labels("damaged"),
             chunks_missing=bad.labels("missing"),
             hook_allowed=hook.labels("allowed"),

@@ -1,4 +1,4 @@
-"""One middleware around every request: its id, its metrics, its log line.
+"""What is around every request: its id, its metrics, its log line.
 
 The id is the client's X-Request-Id where that is harmless text, else a new one; it goes back in
 the answer and into every log line of the request. Paths are logged, query strings are not: they can
@@ -48,39 +48,73 @@ async def _refuse(_request: web.Request) -> web.StreamResponse:
     raise Overloaded("too many requests are in progress")
 
 
+class RequestObserver:
+    """Gives every request its id, and counts, times and logs it. Made once."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        access_log: AccessLog | None,
+        client_of: Callable[[web.Request], str | None] = _peer,
+        in_progress_max: int = sys.maxsize,
+    ) -> None:
+        """`client_of` tells the client's address for the access log."""
+        self._metrics = metrics
+        self._clock = clock
+        self._access_log = access_log
+        self._client_of = client_of
+        self._new_id = _RequestIds()
+        self.in_progress = 0
+        self.in_progress_max = in_progress_max
+        metrics.watch_requests(lambda: self.in_progress)
+
+    def begin(self, request: web.Request) -> float:
+        """A request has come: its moment, for `end`, which is to be called whatever happens."""
+        given = request.headers.get(REQUEST_ID_HEADER)
+        known = given is not None and _HARMLESS_ID.fullmatch(given) is not None
+        request[REQUEST_ID] = request_id = given if known and given else self._new_id()
+        SERVED_REQUEST_ID.set(request_id)
+        self.in_progress += 1
+        return self._clock.monotonic()
+
+    def end(self, request: web.Request, began: float, route: str, status: int) -> None:
+        """It was answered, or nobody is there any more."""
+        self.in_progress -= 1
+        seconds = self._clock.monotonic() - began
+        self._metrics.request_ended(request.method, route, status, seconds)
+        if self._access_log is not None:
+            self._access_log(
+                request[REQUEST_ID],
+                request.method,
+                request.rel_url.raw_path,
+                status,
+                seconds,
+                self._client_of(request),
+            )
+
+
 def observe_requests(
-    metrics: Metrics,
-    clock: Clock,
+    observer: RequestObserver,
     *,
-    access_log: AccessLog | None,
     answer_error: Callable[[web.Request, Exception], web.StreamResponse] = _raise_again,
-    client_of: Callable[[web.Request], str | None] = _peer,
     on_end: Callable[[web.Request], None] = _nothing,
-    in_progress_max: int = sys.maxsize,
 ) -> Middleware:
     """The one middleware around every request: what happens inside it is counted and timed.
 
-    `answer_error` makes the answer for what a handler raised, or raises it again. `client_of` tells
-    the client's address for the access log; `on_end` is called when a request has been answered.
-    Beyond `in_progress_max` requests at once, Overloaded.
+    `answer_error` makes the answer for what a handler raised, or raises it again. `on_end` is
+    called when a request has been answered. Beyond the observer's `in_progress_max`, Overloaded.
     """
-    new_id = _RequestIds()
-    in_progress = 0
-    metrics.watch_requests(lambda: in_progress)
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal in_progress
-        started = clock.monotonic()
-        given = request.headers.get(REQUEST_ID_HEADER)
-        request_id = new_id() if given is None or not _HARMLESS_ID.fullmatch(given) else given
-        request[REQUEST_ID] = request_id
-        SERVED_REQUEST_ID.set(request_id)
+        began = observer.begin(request)
         status = CLIENT_CLOSED_STATUS
-        in_progress += 1
         try:
             try:
-                refused = in_progress > in_progress_max and request.path != ALWAYS_ANSWERED
+                full = observer.in_progress > observer.in_progress_max
+                refused = full and request.path != ALWAYS_ANSWERED
                 response = await (_refuse if refused else handler)(request)
             except Exception as error:  # noqa: BLE001  (`answer_error` raises what it cannot answer)
                 response = answer_error(request, error)
@@ -95,19 +129,8 @@ def observe_requests(
             status = 500
             raise
         finally:
-            in_progress -= 1
             on_end(request)
-            seconds = clock.monotonic() - started
-            metrics.request_ended(request.method, _route(request), status, seconds)
-            if access_log is not None:
-                access_log(
-                    request_id,
-                    request.method,
-                    request.rel_url.raw_path,
-                    status,
-                    seconds,
-                    client_of(request),
-                )
+            observer.end(request, began, _route(request), status)
 
     return observe
 

@@ -23,6 +23,8 @@ LARGEST: Final = frozenset(
         "mediastore_events_parked",
         "mediastore_events_waiting",
         "mediastore_image_worker_peak_bytes",
+        "mediastore_pictures_oldest_waiting_seconds",
+        "mediastore_pictures_waiting",
     }
 )
 _COUNTED: Final = frozenset({"counter", "histogram"})

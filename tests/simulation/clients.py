@@ -215,7 +215,7 @@ class Client:
     async def _delete_some(self) -> None:
         """Few objects are kept, so that chunks lose their last reference."""
         promises = self._in.promises
-        while len(promises.files) > self._choice.randint(0, 5):
+        while len(promises.files) > self._choice.randint(0, self._in.scene.kept_max):
             id_ = self._choice.choice(sorted(promises.files))
             content = promises.deleted(id_)
             try:

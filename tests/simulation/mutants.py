@@ -28,6 +28,7 @@ MET = "EXISTS (SELECT 1 FROM recount_kept AS k WHERE k.recount = v_recount.id AN
 IN_SNAPSHOT = "pg_visible_in_snapshot(p_key.transaction, p_recount.snapshot)"
 BEFORE_PASS = "AND p_key.since <= p_recount.started_at"
 COUNTED, UNCOUNTED = "SET refs = c.refs + excluded.refs", "SET refs = c.refs"
+SINCE_THE_LAST = "SET since = greatest(d.since, v_since), transaction"
 DOOMED_NOW = "SELECT gone.hash, gone.generation, gone.size, v_since FROM gone"
 TRASH_HELD = "AND (NOT v_holds OR NOT object_is_held_v1(o.tenant, o.owner, o.id))"
 GARBAGE_HELD = "AND (NOT v_holds OR NOT blob_is_held_v1(g.blob))"
@@ -128,9 +129,17 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "window after the last reference",  # of a key that a miscount has doomed early
+        "windows",
+        (
+            ("upload_reference_v1", COUNTED, UNCOUNTED),
+            ("references_release_v3", SINCE_THE_LAST, "SET transaction"),
+        ),
+    ),
+    Mutant(
         "hold",
         "verbs",
-        (("trash_purge_v3", TRASH_HELD, ""), ("garbage_remove_v2", GARBAGE_HELD, "")),
+        (("trash_purge_v4", TRASH_HELD, ""), ("garbage_remove_v3", GARBAGE_HELD, "")),
     ),
     Mutant("hold at claim", "verbs", (("doomed_claim_v3", KEY_HELD, ""),)),
     Mutant("staging", "uploads", python=_acknowledge_what_is_staged),

@@ -23,7 +23,7 @@ class Scene:
     """How many of whom, and what goes wrong. `miscount`: a bug in counting references that is
     planted now and then, by so much. `released_twice`: it takes a row while somebody has it or
     brings its bytes. `leaps`: clocks are moved, the database's and processes'. `blocks` are brought
-    again and again, a fresh one for `fresh_steps`.
+    again and again, a fresh one for `fresh_steps`. About `kept_max` objects live at once, at most.
     """
 
     clients: int = 3
@@ -38,6 +38,7 @@ class Scene:
     released_twice: bool = False
     blocks: int = 3
     fresh_steps: int = 400
+    kept_max: int = 5
     delete_share_max: float = 1.0
 
 
@@ -61,6 +62,7 @@ SCENES = {
         blocks=0,
         fresh_steps=200,
     ),
+    "windows": Scene(clients=3, steps=3000, miscount=-1, blocks=0, fresh_steps=150, kept_max=20),
     "highs": Scene(clients=3, operators=1, miscount=1),
     "brake": Scene(clients=2, crashes=False, delete_share_max=0.02),
 }

@@ -21,7 +21,7 @@ from mediastore.chunkstore.opening import open_chunk_store
 from mediastore.chunkstore.protocol import ChunkStore
 from mediastore.clock import SystemClock
 from mediastore.collector_errors import AuditFindings, AuditStopped
-from mediastore.errors import BadSettings
+from mediastore.errors import BadRequest
 from mediastore.settings import load_settings
 from mediastore_gc import audit_rendering as lines_of
 from mediastore_gc.audit_records import record_orphans, record_scrub, record_verify
@@ -259,7 +259,7 @@ def _copy_of(key: str) -> CopyName:
     try:
         return CopyName(*parse_chunk_key(key))
     except ValueError as error:
-        raise BadSettings(str(error)) from error
+        raise BadRequest(f"--after is where a stopped run said: {error}") from error
 
 
 def _utc(moment: datetime | None) -> datetime | None:

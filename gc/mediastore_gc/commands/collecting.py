@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
 
 from mediastore.clock import SystemClock
 from mediastore.errors import BadRequest, ChunkStoreUnavailable
@@ -21,6 +20,7 @@ from mediastore_gc.commands.command_line import (
 )
 from mediastore_gc.commands.progress_bar import shown
 from mediastore_gc.doctor import require_fit_bucket
+from mediastore_gc.exposing import metrics_listening
 from mediastore_gc.limits import WORKERS, WORKERS_MAX, RunLimits
 from mediastore_gc.plan_details import plan_details
 from mediastore_gc.progress import Progress
@@ -125,14 +125,17 @@ def run_command(
     trash_delay: TrashDelay = None,
     delete_share_max: ShareMax = None,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve /metrics on 127.0.0.1 here.")
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics here; 0: a free port.")
     ] = None,
+    metrics_host: Annotated[str | None, typer.Option(help="Instead of http.metrics_host.")] = None,
 ) -> None:
     """Collect: once, or in rounds until SIGTERM. A dry run unless --delete.
 
     Limits hold for one run with --once, else for each round. With --json the counts of a run, or of
     each round, are one line.
     """
+    if metrics_host is not None and metrics_port is None:
+        raise BadRequest("--metrics-host says where --metrics-port is: say that too")
     if once and watch:
         raise BadRequest("--once and --watch exclude each other")
     settings = settings_of(context, config, **given_share(delete_share_max))
@@ -151,9 +154,13 @@ def run_command(
             await _show_plan(room, delays, as_json=as_json)
             return
         await require_fit_bucket(room.settings, SystemClock())
+        with metrics_listening(
+            room.registry, metrics_host or settings.http.metrics_host, metrics_port
+        ):
+            await collect(room)
+
+    async def collect(room: Room) -> None:
         metrics = CollectionMetrics(room.registry)
-        if metrics_port is not None:
-            start_http_server(metrics_port, addr="127.0.0.1", registry=room.registry)
         progress = Progress()
         collector = room.collector(delays, limits=limits, progress=progress)
         clock = SystemClock()

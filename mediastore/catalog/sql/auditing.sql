@@ -43,8 +43,9 @@ FROM blobs AS b LEFT JOIN manifests AS m ON m.blob = b.hash;
 
 -- name: audit_blobs
 -- What is wrong with each blob of a page, in one snapshot; objects and variants are counted by their indexes.
-SELECT p.hash, p.refs, p.counted, p.is_garbage
+SELECT p.hash, p.refs, p.counted, p.is_garbage, p.is_put_aside
 FROM (SELECT b.hash, b.refs, EXISTS (SELECT 1 FROM garbage AS g WHERE g.blob = b.hash) AS is_garbage,
+             EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = b.hash) AS is_put_aside,
              (SELECT count(*) FROM objects AS o WHERE o.blob = b.hash)
              + (SELECT count(*) FROM variants AS v WHERE v.result = b.hash) AS counted
       FROM blobs AS b WHERE b.hash > $1 AND b.hash <= $2 ORDER BY b.hash LIMIT $3) AS p
@@ -85,7 +86,7 @@ SELECT DISTINCT hash FROM quarantine ORDER BY hash LIMIT $1;
 SELECT chunk_mend_v1($1, $2, $3);
 
 -- name: audit_blob_mend
-SELECT blob_mend_v1($1);
+SELECT blob_mend_v2($1);
 
 -- name: audit_lock
 SELECT pg_try_advisory_lock(1835361385);

@@ -14,10 +14,10 @@ UPDATE gc_state SET paused_at = NULL, paused_why = NULL;
 SELECT uploads, bytes, entries FROM uploads_expire_v4($1, $2);
 
 -- name: trash_purge
-SELECT objects, garbage_blobs, garbage_bytes FROM trash_purge_v3($1, $2);
+SELECT objects, garbage_blobs, put_aside FROM trash_purge_v4($1, $2);
 
 -- name: garbage_remove
-SELECT blobs, bytes FROM garbage_remove_v2($1, $2);
+SELECT blobs, bytes, put_aside FROM garbage_remove_v3($1, $2);
 
 -- name: references_release
 SELECT entries, doomed_keys, doomed_bytes, quarantined FROM references_release_v3($1);
@@ -46,6 +46,7 @@ trash AS (
            (SELECT any_hold FROM held) AND object_is_held_v1(o.tenant, o.owner, o.id) AS held,
            CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END AS due
     FROM objects AS o CROSS JOIN clock WHERE o.purge_at IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = o.blob)
 )
 SELECT 'now' AS stage, 0::bigint AS count, 0::bigint AS bytes, now AS oldest, NULL::timestamptz AS next_due FROM clock
 UNION ALL
@@ -65,7 +66,8 @@ UNION ALL
 SELECT CASE WHEN g.since + make_interval(secs => $2) > clock.now THEN 'garbage_waiting'
             WHEN (SELECT any_hold FROM held) AND blob_is_held_v1(g.blob) THEN 'garbage_held' ELSE 'garbage_due' END,
        count(*), sum(b.size)::bigint, min(g.since), min(g.since) + make_interval(secs => $2)
-FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob CROSS JOIN clock GROUP BY 1
+FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob CROSS JOIN clock
+WHERE NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = g.blob) GROUP BY 1
 UNION ALL
 -- Lists of references on their way out; counted in references, their bytes are not known here.
 SELECT 'unlinking', coalesce(sum(length(entries) / 40 - cursor), 0)::bigint, 0, min(since), NULL FROM unlinking
@@ -97,8 +99,14 @@ UNION ALL
 SELECT 'quarantine', count(*), coalesce(sum(c.size), 0)::bigint, min(q.since), NULL
 FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash
 UNION ALL
+SELECT 'blob_quarantine', count(*), coalesce(sum(b.size), 0)::bigint, min(q.since), NULL
+FROM blob_quarantine AS q JOIN blobs AS b ON b.hash = q.blob
+UNION ALL
 SELECT 'damaged', count(*), coalesce(sum(size), 0)::bigint, min(damaged_at), NULL
 FROM chunks WHERE damaged_at IS NOT NULL;
+
+-- name: blobs_put_aside
+SELECT count(*) FROM blob_quarantine;
 
 -- name: chunks_pages
 SELECT greatest(1, pg_relation_size('chunks') / current_setting('block_size')::bigint) AS pages;

@@ -27,5 +27,8 @@ UNION ALL
 SELECT 'quarantine', count(*), count(*), coalesce(sum(size), 0)::bigint, min(since)
 FROM (SELECT c.size, q.since FROM quarantine AS q LEFT JOIN chunks AS c ON c.hash = q.hash ORDER BY q.id LIMIT $1) AS q
 UNION ALL
+SELECT 'blob_quarantine', count(*), count(*), coalesce(sum(size), 0)::bigint, min(since)
+FROM (SELECT b.size, q.since FROM blob_quarantine AS q JOIN blobs AS b ON b.hash = q.blob LIMIT $1) AS q
+UNION ALL
 SELECT 'damaged', count(*), count(*), coalesce(sum(size), 0)::bigint, min(damaged_at)
 FROM (SELECT size, damaged_at FROM chunks WHERE damaged_at IS NOT NULL ORDER BY damaged_at LIMIT $1) AS d;

@@ -65,7 +65,7 @@ UPDATE erasures SET recorded_at = catalog_clock() WHERE id = $1 AND recorded_at 
 SELECT erase_upload_v1($1, $2);
 
 -- name: erase_objects
-SELECT objects, last FROM erase_objects_v1($1, $2, $3);
+SELECT objects, last, mended FROM erase_objects_v2($1, $2, $3);
 
 -- name: erase_purged
 SELECT erase_purged_v1($1, $2);
@@ -79,7 +79,7 @@ SELECT erasure_removed_v2($1);
 SELECT removed_at IS NULL AND transaction >= pg_snapshot_xmin(pg_current_snapshot()) FROM erasures WHERE id = $1;
 
 -- name: erase_variants
-SELECT erase_variants_v1($1, $2);
+SELECT erase_variants_v2($1, $2);
 
 -- name: erasure_mark
 SELECT erasure_mark_v2($1, $2);

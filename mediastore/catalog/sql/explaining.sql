@@ -2,8 +2,10 @@
 SELECT tenant, owner, state, "offset", length, created_at, expires_at FROM uploads WHERE id = $1;
 
 -- name: blob_standing
-SELECT b.size, b.refs, b.created_at, g.since AS garbage_since, length(m.entries) / 40 AS chunks
+SELECT b.size, b.refs, b.created_at, g.since AS garbage_since, length(m.entries) / 40 AS chunks,
+       q.since AS put_aside_since
 FROM blobs AS b LEFT JOIN garbage AS g ON g.blob = b.hash LEFT JOIN manifests AS m ON m.blob = b.hash
+LEFT JOIN blob_quarantine AS q ON q.blob = b.hash
 WHERE b.hash = $1;
 
 -- name: blob_objects

@@ -7,11 +7,13 @@ trash AS (
       AND CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END
           <= (SELECT now FROM clock)
       AND NOT object_is_held_v1(o.tenant, o.owner, o.id)
+      AND NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = o.blob)
     GROUP BY o.tenant
 ), garbage AS (
     SELECT d.tenant, count(*) AS count, sum(b.size) AS bytes
     FROM (SELECT DISTINCT p.tenant, g.blob FROM garbage AS g JOIN purged_objects AS p ON p.blob = g.blob
-          WHERE g.since <= (SELECT now FROM clock) - make_interval(secs => $2) AND NOT blob_is_held_v1(g.blob)) AS d
+          WHERE g.since <= (SELECT now FROM clock) - make_interval(secs => $2) AND NOT blob_is_held_v1(g.blob)
+            AND NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = g.blob)) AS d
     JOIN blobs AS b ON b.hash = d.blob GROUP BY d.tenant
 )
 SELECT tenant, coalesce(t.count, 0) AS trash_objects, coalesce(t.bytes, 0)::bigint AS trash_bytes,
@@ -26,9 +28,11 @@ due AS (
     SELECT 'trash' AS stage, o.size::bigint AS size,
            CASE WHEN $1::bigint IS NULL THEN o.purge_at ELSE o.deleted_at + make_interval(secs => $1) END AS due
     FROM objects AS o WHERE o.purge_at IS NOT NULL AND NOT object_is_held_v1(o.tenant, o.owner, o.id)
+      AND NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = o.blob)
     UNION ALL
     SELECT 'garbage', b.size, g.since + make_interval(secs => $2)
     FROM garbage AS g JOIN blobs AS b ON b.hash = g.blob WHERE NOT blob_is_held_v1(g.blob)
+      AND NOT EXISTS (SELECT 1 FROM blob_quarantine AS q WHERE q.blob = g.blob)
     UNION ALL
     SELECT 'doomed', d.size, d.since + make_interval(secs => $3)
     FROM doomed AS d WHERE NOT EXISTS (SELECT 1 FROM held_keys AS h WHERE h.hash = d.hash)

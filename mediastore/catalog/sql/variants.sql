@@ -18,7 +18,7 @@ FROM variant_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $1
 SELECT variant_finish_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
 
 -- name: variants_release
-SELECT variants_release_v1($1, $2, $3);
+SELECT variants, put_aside FROM variants_release_v2($1, $2, $3);
 
 -- name: variants_sweep
 SELECT variants_sweep_v1($1, $2);

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 from mediastore_gc.cli import app
@@ -150,6 +153,8 @@ async def test_holds_undelete_and_explain(
         (("hold", "remove", "7", "--apply"), 4),
         (("run", "--once", "--watch"), 2),
         (("pause",), 2),
+        (("run", "--delete", "--metrics-host", "0.0.0.0"), 2),
+        (("explain", "nothing"), 2),
     ],
 )
 def test_exit_codes_are_stable(config: Path, arguments: tuple[str, ...], code: int) -> None:
@@ -236,6 +241,46 @@ async def test_each_round_of_a_repeating_run_is_a_line_of_json(config: Path) -> 
     assert [counts["deleted_keys"] for counts in rounds] == [2, 0]
 
 
+@pytest.mark.parametrize(
+    ("section", "arguments", "host"),
+    [
+        ("", (), "127.0.0.1"),
+        ('[http]\nmetrics_host = "0.0.0.0"\n', (), "0.0.0.0"),
+        ("", ("--metrics-host", "0.0.0.0"), "0.0.0.0"),
+    ],
+    ids=["default", "setting", "argument"],
+)
+async def test_metrics_are_where_somebody_else_can_scrape_them(
+    config: Path, section: str, arguments: tuple[str, ...], host: str
+) -> None:
+    config.write_text(config.read_text() + section)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mediastore_gc", "-c", str(config)),
+        *("run", "--watch", "--delete", "--metrics-port", "0", *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"},
+    )
+    assert running.stderr is not None
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        told = re.search(r"http://(.+):(\d+)/metrics", (await running.stderr.readline()).decode())
+        assert told is not None
+        assert told[1] == host
+        async with session.get(f"http://127.0.0.1:{told[2]}/metrics") as response:
+            assert "mediastore_collection_brake" in await response.text()
+        running.terminate()
+        await running.communicate()
+    assert running.returncode == 0
+
+
+def test_metrics_that_cannot_be_served_are_a_wrong_argument(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = command(config, "run", "--once", "--delete", "--metrics-port", port)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
 async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
     settings = load_settings(config)
     clock = SystemClock()
@@ -275,16 +320,16 @@ async def test_audits_say_what_they_found_and_exit_by_it(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    "arguments",
     [
-        (("verify", "--prefix", "XY"), 30),
-        (("verify", "--resume", "nowhere"), 30),
-        (("orphans", "--after", "chunks/1"), 2),
-        (("orphans", "--inventory", "not-there.json"), 30),
+        ("verify", "--prefix", "XY"),
+        ("verify", "--resume", "nowhere"),
+        ("verify", "--inventory", "not-there.json"),
+        ("orphans", "--after", "chunks/1"),
+        ("orphans", "--inventory", "not-there.json"),
+        ("scrub", "--after", "nothing"),
     ],
 )
-def test_audits_refuse_what_makes_no_sense(
-    config: Path, arguments: tuple[str, ...], code: int
-) -> None:
+def test_audits_refuse_what_makes_no_sense(config: Path, arguments: tuple[str, ...]) -> None:
     done = command(config, *arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

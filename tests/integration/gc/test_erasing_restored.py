@@ -10,8 +10,10 @@ from mediastore_gc.erasing import ask_for
 from mediastore_gc.erasure_records import (
     ErasureRecord,
     parse_record,
-    read_records,
+    read_record,
     record_key,
+    record_of,
+    record_pages,
     write_record,
 )
 from mediastore_gc.progress import Progress
@@ -22,6 +24,7 @@ from mediastore.chunkstore.keys import ERASURES_PREFIX
 from mediastore.collector_errors import DatabaseRestored
 from mediastore.errors import InvariantBroken
 from tests.collection_world import TENANT, World, leave_upload, noise
+from tests.faults import FaultyStore
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_erasing import (
     WAIT,
@@ -189,7 +192,7 @@ async def test_a_record_that_makes_no_sense_is_reported_and_left_alone(
 ) -> None:
     key = f"{ERASURES_PREFIX}00000000-0000-4000-8000-000000000000"
     await world.store.put_if(key, body, version=None)
-    assert [name async for name, record in read_records(world.store) if record is None] == [key]
+    assert await read_record(world.store, key) is None
     found = await reconciled(world, apply=True)
     assert (found.erasures, found.bad_records) == ((), (key,))
     assert await world.count("erasures") == 0
@@ -208,5 +211,32 @@ async def test_records_say_what_was_asked_for(world: World) -> None:
         with pytest.raises(InvariantBroken):
             await write_record(world.store, other)
         assert record.key == record_key(asked.id)
-    read = {record.scope async for _, record in read_records(world.store) if record is not None}
-    assert read == set(scopes)
+    (page,) = [page async for page in record_pages(world.store)]
+    read = [await read_record(world.store, key) for key in page]
+    assert {record.scope for record in read if record is not None} == set(scopes)
+
+
+@pytest.mark.parametrize("name", ["not-an-id", "00000000000040008000000000000000", "a/b"])
+async def test_a_key_that_no_erasure_has_is_reported(world: World, name: str) -> None:
+    await world.store.put_if(f"{ERASURES_PREFIX}{name}", b"{}", version=None)
+    found = await reconciled(world, apply=True)
+    assert found.bad_records == (f"{ERASURES_PREFIX}{name}",)
+
+
+async def test_only_records_that_are_not_known_are_read_whatever_the_pages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store remembers more than a year of erasures: neither all of them at once, nor each."""
+    assert isinstance(world.store, FaultyStore)
+    monkeypatch.setattr("mediastore.chunkstore.memory.PAGE_ENTRIES_MAX", 2)
+    scopes = [Scope(TENANT, owner) for owner in "abcdef"]
+    asked = [await ask_for(world.catalog, world.store, scope, "because") for scope in scopes]
+    for each in asked:
+        await write_record(world.store, record_of(each))
+    unknown = {each.id for each in asked[2:5]}
+    await world.sql.execute("DELETE FROM erasures WHERE id = ANY ($1)", list(unknown))
+    before = len(world.store.calls)
+    assert set((await reconciled(world, apply=True)).erasures) == unknown
+    read = [key for name, key in world.store.calls[before:] if name == "get_versioned"]
+    assert {key for key in read if key.startswith(ERASURES_PREFIX)} == set(map(record_key, unknown))
+    assert (await reconciled(world, apply=False)).erasures == ()

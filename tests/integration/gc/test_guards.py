@@ -12,12 +12,8 @@ from mediastore_gc.marker import raise_marker
 from mediastore_gc.progress import Progress
 from mediastore_gc.reconcile import Reconciled, reconcile
 
-from mediastore.catalog.collection import (
-    collector_state,
-    lock_collector,
-    release_references,
-    remove_garbage,
-)
+from mediastore.catalog.collection import collector_state, lock_collector, release_references
+from mediastore.catalog.emptying import remove_garbage
 from mediastore.catalog.marker import Marker, checked_marker, read_marker
 from mediastore.chunkstore.keys import COLLECTOR_MARKER
 from mediastore.chunkstore.memory import MemoryChunkStore
@@ -280,7 +276,7 @@ async def test_a_clock_that_leaps_back_behind_the_guard_uses_up_no_window(
     await world.clock.advance(DAY)
     await run(collector())
     await world.clock.advance(DAY)
-    assert await remove_garbage(world.catalog, 10, revive_seconds=DAY) == (1, 64)
+    assert (await remove_garbage(world.catalog, 10, revive_seconds=DAY)).bytes == 64
     incarnation = (await collector_state(world.catalog)).incarnation
     await lock_collector(
         world.catalog, incarnation, host_time=world.clock.now(), skew_max_seconds=1

@@ -27,7 +27,7 @@ from mediastore.catalog.auditing import CopyName, HashRange
 from mediastore.chunkstore.keys import chunk_key, new_generation, parse_chunk_key
 from mediastore.chunkstore.protocol import Entry
 from mediastore.collector_errors import CollectorPaused, CollectorRefused, DatabaseRestored
-from mediastore.errors import InvariantBroken
+from mediastore.errors import BadRequest, InvariantBroken
 from mediastore.settings import CollectionSettings
 from tests.collection_world import World, leave_upload, noise
 from tests.integration.gc.conftest import MakeCollector
@@ -231,7 +231,7 @@ async def test_prefixes_share_the_work(world: World) -> None:
 
 @pytest.mark.parametrize("prefix", ["A", "xy", "0" * 65])
 def test_a_prefix_is_hex(prefix: str) -> None:
-    with pytest.raises(CollectorRefused):
+    with pytest.raises(BadRequest, match="lower-case hex"):
         HashRange(prefix)
 
 
@@ -365,9 +365,13 @@ async def test_an_inventory_that_is_not_whole_is_refused(world: World, tmp_path:
     manifest.write_text('{"fileFormat": "ORC"}')
     with pytest.raises(CollectorRefused, match="ORC"):
         Inventory(manifest, prefix="")
-    manifest.write_text("[]")
-    with pytest.raises(CollectorRefused, match="no inventory"):
-        Inventory(manifest, prefix="")
+    for nothing in ("[]", "{}", "", '{"fileFormat": "CSV", "fileSchema": "Key, Size"}'):
+        manifest.write_text(nothing)
+        with pytest.raises(BadRequest, match="no inventory"):
+            Inventory(manifest, prefix="")
+    for unreadable in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(BadRequest, match="cannot be read"):
+            Inventory(unreadable, prefix="")
 
 
 async def test_an_inventory_in_parquet(

@@ -15,7 +15,7 @@ from mediastore_gc.collector import Collector
 from mediastore_gc.run_counts import RunCounts
 
 from mediastore.catalog import recount as references
-from mediastore.catalog.collection import purge_trash, remove_garbage
+from mediastore.catalog.emptying import purge_trash, remove_garbage
 from mediastore.catalog.objects import Object
 from mediastore.catalog.pool import Catalog
 from mediastore.collector_errors import DatabaseRestored, RecountFailed
@@ -178,7 +178,7 @@ async def test_references_that_move_during_a_pass_are_met_wherever_it_stands(
     real = getattr(references, step)
 
     async def after_a_removal(*arguments: Any, **named: Any) -> AsyncGenerator[Any, None]:
-        assert (await remove_garbage(world.catalog, 10, revive_seconds=0))[0] == 1
+        assert (await remove_garbage(world.catalog, 10, revive_seconds=0)).blobs == 1
         async for piece in real(*arguments, **named):
             yield piece
 

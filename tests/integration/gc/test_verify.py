@@ -16,6 +16,7 @@ from mediastore.catalog.objects import trash_object
 from mediastore.catalog.uploads import BatchChunk, create_upload, intend
 from mediastore.chunkstore.keys import new_generation
 from mediastore.collector_errors import CollectorRefused
+from mediastore.errors import BadRequest
 from tests.collection_world import DAY, TENANT, World, draft, leave_upload, noise, store_file
 from tests.integration.gc.conftest import MakeCollector
 from tests.integration.gc.test_orphans import orphan
@@ -343,7 +344,7 @@ async def test_a_place_that_no_report_said(world: World, place: str) -> None:
     if place == "blobs":
         assert (await verify(world, resume=place)).resume is None
         return
-    with pytest.raises(CollectorRefused):
+    with pytest.raises(BadRequest, match="no report"):
         await verify(world, resume=place)
 
 

@@ -12,6 +12,7 @@ from tests.integration.service import Service, make_tenant, running, settings_on
 
 IMAGES = {
     "workers": 1,
+    "probes_at_once": 0,  # what these tests count, variants alone are to be
     "worker_memory_bytes": 512 * MIB,
     "presets": {"card": "fill-90x60", "wide": "fit-200x0"},
 }
@@ -23,6 +24,10 @@ class Keys:
 
     acme: str
     public: str
+
+    @property
+    def both(self) -> tuple[str, str]:
+        return self.acme, self.public
 
 
 def image_settings(dsn: str, folder: Path, **images: Any) -> Settings:

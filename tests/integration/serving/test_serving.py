@@ -7,6 +7,7 @@ import sys
 import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -71,6 +72,10 @@ async def serving(**http: float) -> AsyncIterator[tuple[Listening, "asyncio.Task
     listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(settings, SystemClock(), on_listening=listening.set_result))
     try:
+        either: list[asyncio.Future[Any]] = [listening, task]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()  # why it never listened
         yield await listening, task
     finally:
         task.cancel()

@@ -9,7 +9,7 @@ import pytest
 from mediastore.catalog.reading import ChunkPlace
 from mediastore.clock import SystemClock
 from mediastore.delivery.cache import ChunkCache
-from mediastore.delivery.chunks import Chunks
+from mediastore.delivery.chunks import Arrived, Chunks
 from mediastore.delivery.held import HeldChunk
 from mediastore.delivery.spool import Spool
 from mediastore.errors import ContentDamaged, Overloaded, StorageFull
@@ -36,6 +36,8 @@ class Bench:
         self.fetched: list[int] = []
         self.through = asyncio.Event()
         self.through.set()
+        self.verified = asyncio.Event()
+        self.verified.set()
         self.failure: Exception | None = None
         self.memory = MemoryBudget(budget_bytes)
         self.cache = ChunkCache(cache_bytes)
@@ -45,12 +47,14 @@ class Bench:
             self._fetch, self.cache, spool, self.memory, settings, SystemClock(), Metrics.create()
         )
 
-    async def _fetch(self, wanted: ChunkPlace) -> bytes:
+    async def _fetch(self, wanted: ChunkPlace, arrived: Arrived) -> bytes:
         number = int.from_bytes(wanted.hash, "big")
         self.fetched.append(number)
         await self.through.wait()
         if self.failure is not None:
             raise self.failure
+        arrived()
+        await self.verified.wait()
         return content(number)
 
 
@@ -93,6 +97,31 @@ async def test_one_fetch_however_many_readers(make: Make) -> None:
         one.release()
     (await bench.chunks.take(place(1))).release()
     assert bench.fetched == [1]
+
+
+async def test_everybody_is_told_once_when_a_chunk_has_come_before_it_is_verified(
+    make: Make,
+) -> None:
+    bench = make()
+    bench.through.clear()
+    bench.verified.clear()
+    told: list[str] = []
+
+    def reader(name: str) -> asyncio.Task[HeldChunk]:
+        taking = bench.chunks.take(place(1), arrived=lambda: told.append(name))
+        return asyncio.create_task(taking)
+
+    readers = [reader("first"), reader("second")]
+    await until(lambda: bench.fetched == [1])
+    assert told == []
+    bench.through.set()
+    await until(lambda: sorted(told) == ["first", "second"])
+    readers.append(reader("late"))
+    assert not any(one.done() for one in readers)
+    bench.verified.set()
+    for held in await asyncio.gather(*readers):
+        held.release()
+    assert sorted(told) == ["first", "second"]
 
 
 async def test_a_cancelled_reader_takes_nothing_from_the_others(make: Make) -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mediastore.backoff import RETRY_DELAY_FACTOR, RETRY_JITTER
 from mediastore.errors import BadSettings
-from mediastore.events.delivery import RETRY_DELAY_FACTOR, RETRY_JITTER, retry_seconds
+from mediastore.events.delivery import retry_seconds
 from mediastore.settings import EventsSettings, load_settings
 
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from mediastore.clock import SystemClock
 from mediastore.telemetry.access_log import log_by_structlog
 from mediastore.telemetry.metrics import Metrics
-from mediastore.telemetry.requests import echo_request_id, observe_requests
+from mediastore.telemetry.requests import RequestObserver, echo_request_id, observe_requests
 
 
 def service(metrics: Metrics) -> web.Application:
@@ -16,9 +16,8 @@ def service(metrics: Metrics) -> web.Application:
             raise web.HTTPConflict
         return web.Response(text="ok")
 
-    app = web.Application(
-        middlewares=[observe_requests(metrics, SystemClock(), access_log=log_by_structlog)]
-    )
+    observer = RequestObserver(metrics, SystemClock(), access_log=log_by_structlog)
+    app = web.Application(middlewares=[observe_requests(observer)])
     app.on_response_prepare.append(echo_request_id)
     app.router.add_get("/things/{id}", thing)
     return app

@@ -6,6 +6,7 @@ from mediastore.chunkstore.measured import ChunkStoreMetrics
 from mediastore.delivery.disk_cache import DiskCacheMetrics
 from mediastore.events.cdn.purge_metrics import PurgeMetrics
 from mediastore.images.image_metrics import ImageMetrics
+from mediastore.images.probe_metrics import ProbeMetrics
 from mediastore.telemetry.metrics import Metrics
 from mediastore.workers.merging import LARGEST, Merged, snapshot
 
@@ -89,6 +90,7 @@ def test_it_is_settled_for_every_gauge_how_it_is_merged() -> None:
     Metrics.create(registry)
     ChunkStoreMetrics(registry)
     ImageMetrics(registry)
+    ProbeMetrics(registry)
     PurgeMetrics(registry, [])
     DiskCacheMetrics(registry)
     gauges = {metric.name for metric in registry.collect() if metric.type == "gauge"}

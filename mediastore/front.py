@@ -1,10 +1,12 @@
-"""What comes to the port and is not HTTP: scanners, TLS to a plain port, headers without end.
+"""Between the connection and the application: what is not HTTP, and hits that need nothing of it.
 
-aiohttp answers that below the application, with its own text and a traceback in the log; here such
-a request gets the same kind of answer as any other, and one line that nobody is woken for.
+Scanners, TLS to a plain port, headers without end: aiohttp answers those below the application,
+with its own text and a traceback in the log; here such a request gets the same kind of answer as
+any other, and one line that nobody is woken for.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
@@ -12,9 +14,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from mediastore.delivery.keys import WARM_READS
+from mediastore.delivery.warm import WarmReads
 from mediastore.errors import MediastoreError
 from mediastore.problems import problem_response
 from mediastore.request_errors import HeaderTooLarge, MalformedRequest
+
+RequestCallback = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +31,21 @@ class AppRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         # BaseRunner's hook for its subclasses; what its server would be is asked for its parts.
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+        handler = made.request_handler
+        warm = self.app.get(WARM_READS)  # an application that serves no content has none
+        if warm is not None:
+            handler = _warm_first(warm, handler)
+        return _Server(handler, request_factory=made.request_factory, **self._kwargs)
+
+
+def _warm_first(warm: WarmReads, others: RequestCallback) -> RequestCallback:
+    """Ask `warm`, and the application's `others` for what that does not answer."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        response = await warm.answer(request) if isinstance(request, web.Request) else None
+        return await others(request) if response is None else response
+
+    return handle
 
 
 class _Server(web.Server):
