@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("folder", type=Path)
     part.add_argument("--live", type=int, required=True)
     part.add_argument("--garbage", type=int, default=growth.KEYS)
-    part = parts.add_parser("deleting", help="against a bare loop")
-    part.add_argument("--garbage", type=int, default=20_000)
-    part.add_argument("--rounds", type=int, default=3)
+    part = parts.add_parser("deleting", help="a round more against a bare loop")
+    part.add_argument("folder", type=Path)
+    part.add_argument("--anew", action="store_true", help="forget the rounds before")
     part = parts.add_parser("growth", help="the same garbage in filled folders, one or more")
     part.add_argument("folders", type=Path, nargs="*")
     part = parts.add_parser("restic", help="its prune at sizes, ascending")
@@ -61,9 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _deleting(folder: Path, options: Options) -> tuple[str, str]:
-    turns = asyncio.run(deleting.measure(folder, options.garbage, options.rounds))
-    command = f"python -m bench.gc deleting --garbage {options.garbage} --rounds {options.rounds}"
-    return "gc-deleting", deleting.section(turns, command)
+    turns = [] if options.anew else kept("deleting") or []
+    round_ = asyncio.run(deleting.measure(folder, options.folder))
+    turns += [asdict(turn) for turn in round_]
+    keep("deleting", turns)
+    found = [deleting.turn_of(turn) for turn in turns]
+    return "gc-deleting", deleting.section(found, "python -m bench.gc deleting FOLDER")
 
 
 def _growth(folder: Path, options: Options) -> tuple[str, str]:

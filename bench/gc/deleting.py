@@ -1,23 +1,27 @@
-"""Dooming and deleting against a bare loop of DeleteObjects on the same MinIO, taking turns."""
+"""Dooming and deleting against a bare loop of DeleteObjects on the same MinIO, taking turns.
+
+One call is one round on a kept catalog, of which it works on copies; rounds add up, so that each is
+short enough to have the machine to itself.
+"""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mediastore_gc.limits import WORKERS
 
 from bench.gc import bare
 from bench.gc.collecting import Job, Result, collected
-from bench.gc.filling import Shape
 from bench.gc.planting import plant_garbage
-from bench.gc.world import BUCKET, copied, fill_folder, kept_postgres, write_config
+from bench.gc.world import BUCKET, copied, kept_postgres, write_config
 from bench.processes import Server, minio
 from bench.report import machine, table
 from mediastore.local.postgres import LocalPostgres
 from mediastore.settings import MIB
 
-LIVE_CHUNKS = 200_000
 AT_ONCE = (1, 2)
 DOOMING = ("removing garbage", "releasing")
 MEMORY_MAX_BYTES = 200 * MIB
@@ -26,72 +30,97 @@ LEAST = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn with so many requests at once: the bare loop's keys a second, and the collector's
-    run on the same keys.
-    """
+    """With so many requests at once: keys a second of each bare loop, and the collector's runs."""
 
     at_once: int
-    bare: float
-    collected: Result
+    loops: Sequence[float]
+    runs: Sequence[Result]
+
+    @property
+    def bare(self) -> float:
+        return statistics.harmonic_mean(self.loops)  # each had as many keys
 
     @property
     def doomed(self) -> float:
         """Keys a second, from a garbage blob to a doomed key."""
-        seconds = sum(self.collected.seconds[stage] for stage in DOOMING)
-        return self.collected.counts["doomed_keys"] / seconds
+        return self._rate("doomed_keys", *DOOMING)
 
     @property
     def deleted(self) -> float:
         """Keys a second, from a doomed key to none."""
-        return self.collected.counts["deleted_keys"] / self.collected.seconds["deleting"]
+        return self._rate("deleted_keys", "deleting")
 
     @property
     def both(self) -> float:
         return 1 / (1 / self.doomed + 1 / self.deleted)
 
-
-async def measure(
-    folder: Path, garbage: int, rounds: int, at_once: Sequence[int] = AT_ONCE
-) -> list[Turn]:
-    """`rounds` turns of each; the first round warms up and is not among them."""
-    await fill_folder(folder / "catalog", Shape(LIVE_CHUNKS, garbage))
-    with kept_postgres(folder / "catalog") as postgres, minio(folder, [BUCKET]) as store:
-        turns = [
-            [await _turn(folder, postgres, store, f"{number}-{many}", many) for many in at_once]
-            for number in range(rounds + 1)
-        ]
-    return [turn for one in turns[1:] for turn in one]
+    def _rate(self, count: str, *stages: str) -> float:
+        seconds = sum(run.seconds[stage] for run in self.runs for stage in stages)
+        return sum(run.counts[count] for run in self.runs) / seconds
 
 
-async def _turn(
-    folder: Path, postgres: LocalPostgres, store: Server, name: str, at_once: int
-) -> Turn:
+async def measure(folder: Path, catalog: Path) -> list[Turn]:
+    """A round: each loop and each run once, and once more in the other order, so that a machine
+    that gets faster or slower meanwhile favours neither.
+    """
+    order = [(at_once, ours) for at_once in AT_ONCE for ours in (False, True)]
+    loops: dict[int, list[float]] = {at_once: [] for at_once in AT_ONCE}
+    runs: dict[int, list[Result]] = {at_once: [] for at_once in AT_ONCE}
+    with kept_postgres(catalog) as postgres:
+        for number, (at_once, ours) in enumerate([*order, *order[::-1]]):
+            home = folder / str(number)
+            if ours:
+                runs[at_once].append(await _collected(home, postgres, at_once))
+            else:
+                loops[at_once].append(await _bare(home, postgres, at_once))
+    return [Turn(at_once, loops[at_once], runs[at_once]) for at_once in AT_ONCE]
+
+
+async def _bare(home: Path, postgres: LocalPostgres, at_once: int) -> float:
     async with copied(postgres) as dsn:
-        keys = await plant_garbage(folder, store, dsn, prefix=f"bare-{name}/")
-        seconds = await bare.deleted(bare.Job(store.url, keys, at_once))
-        prefix = f"ours-{name}/"
-        await plant_garbage(folder, store, dsn, prefix=prefix)
-        config = write_config(folder / "gc.toml", dsn, store.url, prefix=prefix)
-        return Turn(at_once, len(keys) / seconds, await collected(config, Job(workers=at_once)))
+        with _store(home) as store:
+            keys = await plant_garbage(home, store, dsn, prefix="")
+            return len(keys) / await bare.deleted(bare.Job(store.url, keys, at_once))
+
+
+async def _collected(home: Path, postgres: LocalPostgres, at_once: int) -> Result:
+    async with copied(postgres) as dsn:
+        with _store(home) as store:
+            await plant_garbage(home, store, dsn, prefix="")
+            config = write_config(home / "gc.toml", dsn, store.url)
+            return await collected(config, Job(workers=at_once))
+
+
+@contextmanager
+def _store(home: Path) -> Iterator[Server]:
+    """A new one each time: MinIO moves what it deletes aside for minutes, and gets slower by it."""
+    home.mkdir()
+    with minio(home, [BUCKET]) as store:
+        yield store
+
+
+def turn_of(reading: dict[str, Any]) -> Turn:
+    """A kept reading as it was."""
+    runs = [Result(**run) for run in reading["runs"]]
+    return Turn(reading["at_once"], reading["loops"], runs)
 
 
 def section(turns: Sequence[Turn], command: str) -> str:
     by_many = {many: [turn for turn in turns if turn.at_once == many] for many in AT_ONCE}
-    rows = [_row(many, found) for many, found in by_many.items() if found]
-    as_it_comes = statistics.median(turn.both for turn in by_many[WORKERS])
-    sequential = statistics.median(turn.bare for turn in by_many[1])
-    memory = max(turn.collected.memory_bytes for turn in turns) / MIB
-    rounds = len(turns) // len(rows)
-    keys = turns[0].collected.counts["deleted_keys"]
+    memory = max(run.memory_bytes for turn in turns for run in turn.runs) / MIB
+    # As `run` comes, against one request after the other: turns of one round belong together.
+    pairs = list(zip(by_many[WORKERS], by_many[1], strict=True))
+    deleted = [ours.deleted / loop.bare for ours, loop in pairs]
+    both = [ours.both / loop.bare for ours, loop in pairs]
+    keys = turns[0].runs[0].counts["deleted_keys"]
     return "\n\n".join(
         [
             "## Dooming and deleting",
-            f"Made by `{command}` on {machine()}. {_TEXT.format(keys=keys, rounds=rounds)}",
-            table(_HEAD, rows),
+            f"Made by `{command}` on {machine()}. {_TEXT.format(keys=keys, rounds=len(pairs))}",
+            table(_HEAD, [_row(many, found) for many, found in by_many.items()]),
             (
-                f"As `run` comes, with {WORKERS} workers, dooming and deleting reach "
-                f"{as_it_comes / sequential:.2f}× of a bare loop with one request at a time, and "
-                f"deleting {_deleted(by_many[WORKERS]) / sequential:.2f}×. "
+                f"As `run` comes, with {WORKERS} workers, against a bare loop with one request at "
+                f"a time: deleting {_ratio(deleted)}, dooming and deleting {_ratio(both)}. "
                 f"The collector's process had {memory:.0f} MiB at most (to reach: less than "
                 f"{MEMORY_MAX_BYTES // MIB})."
             ),
@@ -101,39 +130,42 @@ def section(turns: Sequence[Turn], command: str) -> str:
 
 _TEXT = (
     "Keys a second of a bare loop of DeleteObjects (1,000 keys each, quiet, nothing looked at, no "
-    "database) and of `mediastore-gc`'s collector with all of its guards, taking turns on one "
-    "MinIO and, for the collector, a durable Postgres, everything on one machine and disk; about "
-    "{keys:,} keys a turn, medians of {rounds} rounds. Doomed: from a blob of garbage to doomed "
-    "keys. Deleted: from there to no key and no row. The objects are as small as can be, so that "
-    "the store has the least to do, which is the hardest case for the ratio."
+    "database) and of `mediastore-gc`'s collector with all of its guards, taking turns, each on a "
+    "new MinIO and, for the collector, a durable Postgres, everything on one machine and disk; "
+    "about {keys:,} keys a turn, two turns of each in a round, the second half in the other "
+    "order; medians of {rounds} rounds. Doomed: from a blob of garbage to doomed keys. Deleted: "
+    "from there to no key and no row. Both: one after the other, though a window lies between "
+    "them. Ratios are the medians of each round's, with the lowest and the highest. The objects "
+    "are as small as can be, so that the store has the least to do, which is the hardest case for "
+    "the ratio."
 )
 _HEAD = (
     "DeleteObjects at once, workers",
     "bare loop",
     "doomed",
     "deleted",
-    "doomed and deleted",
-    "deleted, of the bare loop",
-    "both, of the bare loop",
-    "to reach",
+    "both",
+    f"deleted, of the bare loop (≥ {LEAST}×)",
+    f"both, of the bare loop (≥ {LEAST}×)",
 )
 
 
-def _deleted(turns: Sequence[Turn]) -> float:
-    return statistics.median(turn.deleted for turn in turns)
-
-
 def _row(many: int, turns: Sequence[Turn]) -> list[str]:
-    def median(value: Callable[[Turn], float]) -> float:
-        return statistics.median(value(turn) for turn in turns)
+    def median(value: Callable[[Turn], float]) -> str:
+        return f"{statistics.median(value(turn) for turn in turns):,.0f}"
 
     return [
         str(many),
-        f"{median(lambda turn: turn.bare):,.0f}",
-        f"{median(lambda turn: turn.doomed):,.0f}",
-        f"{median(lambda turn: turn.deleted):,.0f}",
-        f"{median(lambda turn: turn.both):,.0f}",
-        f"{median(lambda turn: turn.deleted / turn.bare):.2f}×",
-        f"{median(lambda turn: turn.both / turn.bare):.2f}×",
-        f"{LEAST}×",
+        median(lambda turn: turn.bare),
+        median(lambda turn: turn.doomed),
+        median(lambda turn: turn.deleted),
+        median(lambda turn: turn.both),
+        _ratio([turn.deleted / turn.bare for turn in turns]),
+        _ratio([turn.both / turn.bare for turn in turns]),
     ]
+
+
+def _ratio(found: Sequence[float]) -> str:
+    middle = statistics.median(found)
+    missed = "" if middle >= LEAST else ", missed"
+    return f"{middle:.2f}× ({min(found):.2f}× to {max(found):.2f}×{missed})"
