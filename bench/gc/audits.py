@@ -62,15 +62,16 @@ async def _inventory(folder: Path, connection: "asyncpg.Connection[Any]") -> Pat
 
 
 def section(reading: dict[str, Any]) -> str:
+    chunks = reading["chunks"]
     looks = {verb: [Seen(**one) for one in found] for verb, found in reading["looks"].items()}
     rows = [
         row for verb in (RECOUNT, VERIFY, ORPHANS) for one in looks.get(verb, []) for row in
-        _rows(verb, one)
+        _rows(verb, one, chunks)
     ]  # fmt: skip
     parts = [
         "## Looking at a large catalog",
         (
-            f"Made by `python -m bench.gc audits` on {machine()}. There are {reading['chunks']:,} "
+            f"Made by `python -m bench.gc audits` on {machine()}. There are {chunks:,} "
             f"chunks. {_TEXT}"
         ),
     ]
@@ -81,7 +82,7 @@ def section(reading: dict[str, Any]) -> str:
             f"`status` took {worst:.2f} s, the slowest of {len(looks[STATUS])} processes' first "
             f"looks (to reach: less than {STATUS_SECONDS_MAX:.0f} s), and {memory:.0f} MiB."
         )
-    return "\n\n".join([*parts, table(_HEAD, rows), _SUM])
+    return "\n\n".join([*parts, table(_HEAD, rows), _SUM.format(chunks=chunks)])
 
 
 _TEXT = (
@@ -95,28 +96,28 @@ _HEAD = (
     "seconds",
     "rows a second",
     "MiB of memory",
-    f"hours at {PLANNED:,} rows",
+    f"hours at {PLANNED:,} chunks",
 )
 _SUM = (
-    f"The last column is {PLANNED:,} ÷ rows a second ÷ {HOUR_SECONDS:,}. It was not measured: it "
-    "assumes that rows are read as fast when the catalog does not fit into memory. Memory does not "
+    f"The last column is seconds × {PLANNED:,} ÷ {{chunks:,}} ÷ {HOUR_SECONDS:,}, for a catalog of "
+    "the same shape. It was not measured: it assumes that rows are read as fast when the catalog "
+    "does not fit into memory. Memory does not "
     "grow with rows, but for the recount's filter: 2 bytes a doomed key, rounded up to a power of "
     "two."
 )
 
 
-def _rows(verb: str, one: Seen) -> list[list[str]]:
+def _rows(verb: str, one: Seen, chunks: int) -> list[list[str]]:
     rows = []
     for step, count in one.rows.items():
-        rate = count / one.seconds[step]
         rows.append(
             [
                 verb if step in (verb, "recounting") else f"{verb}: {step}",
                 f"{count:,}",
                 f"{one.seconds[step]:.1f}",
-                f"{rate:,.0f}",
+                f"{count / one.seconds[step]:,.0f}",
                 f"{one.memory_bytes / MIB:.0f}",
-                f"{PLANNED / rate / HOUR_SECONDS:.2f}",
+                f"{one.seconds[step] * PLANNED / chunks / HOUR_SECONDS:.2f}",
             ]
         )
     return rows
