@@ -9,13 +9,13 @@ nothing that the request carries changes what is sent. It is counted, timed and 
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 
 from mediastore.delivery.content import SMALL_BODY_BYTES, WANT_REPR_DIGEST, Delivery
 from mediastore.delivery.granting import OPEN, Grant, Granting
-from mediastore.delivery.readable import Derived, Fields
+from mediastore.delivery.readable import Fields, Readable
 from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS, RequestObserver
 
 # What needs no decoding. As in the route, a segment is anything without a slash.
@@ -36,6 +36,20 @@ _DECIDING: Final = (
 )
 
 
+_NOTHING: Final[Fields] = ()
+
+
+class _Hit(NamedTuple):
+    """All that an answer needs; `data` is verified."""
+
+    readable: Readable
+    filename: str
+    also: Fields
+    grant: Grant
+    data: bytes
+    route: str
+
+
 class WarmReads:
     """Made once; `route` is what its answers are counted under."""
 
@@ -52,6 +66,19 @@ class WarmReads:
         observer = self._observer
         if request.method != hdrs.METH_GET or observer.in_progress >= observer.in_progress_max:
             return None
+        hit = self._hit(request)
+        if hit is None:
+            return None
+        began = observer.begin(request)
+        status = CLIENT_CLOSED_STATUS
+        try:
+            response = await self._send(request, hit)
+            status = response.status
+            return response
+        finally:
+            observer.end(request, began, hit.route, status)
+
+    def _hit(self, request: web.Request) -> _Hit | None:
         target = _TARGET.fullmatch(request.raw_path)
         if target is None:
             return None
@@ -60,51 +87,39 @@ class WarmReads:
             if name in headers:
                 return None
         path, tenant, blob, name, deeper, query = target.groups()
-        delivery = self._delivery
-        readable = delivery.allowed.believed_blob(tenant, blob)
-        if readable is None:
+        source = self._delivery.allowed.believed_blob(tenant, blob)
+        if source is None:
             return None
-        public, derived = readable.public, None
+        derived = None
         if deeper is not None:
-            derived = readable.derived(name, ",".join(headers.getall(hdrs.ACCEPT, ())))
+            derived = source.derived(name, ",".join(headers.getall(hdrs.ACCEPT, ())))
             if derived is None:
                 return None
-            readable = derived.readable
+        readable = source if derived is None else derived.readable
         if not 0 < readable.size <= SMALL_BODY_BYTES:
             return None
-        grant = self._grant(tenant, path, query or "", derived, public=public)
-        if grant is None:
-            return None
-        data = delivery.parts.chunks.peek(readable.blob)
-        if data is None:
-            return None
-        filename, route = name, self._route
-        also: Fields = ()
-        if derived is not None:
-            filename, also, route = derived.filename, derived.also, derived.route
-            derived.count()
-        began = observer.begin(request)
-        status = CLIENT_CLOSED_STATUS
-        try:
-            answer, lines = delivery.whole_from_memory(request, readable, filename, grant, also)
-            delivery.metrics.bytes_sent.inc(len(data))
-            try:
-                if answer.write_whole(lines, data):
-                    await answer.drained()
-                response = answer.finish()
-            except ConnectionError:
-                response = answer.give_up()
-            status = response.status
-            return response
-        finally:
-            observer.end(request, began, route, status)
-
-    def _grant(
-        self, tenant: str, path: str, query: str, derived: Derived | None, *, public: bool
-    ) -> Grant | None:
-        """As the application gives it, but for keys, which it asks the catalog about."""
+        grant: Grant | None = OPEN
         free = derived is not None and derived.free
-        if public and self._granting.needs_no_signature(free=free):
-            return OPEN if derived is None else derived.granted(OPEN)
-        grant = self._granting.linked(tenant, path, query)
-        return grant if grant is None or derived is None else derived.granted(grant)
+        if not (source.public and self._granting.needs_no_signature(free=free)):
+            grant = self._granting.linked(tenant, path, query or "")
+        data = None if grant is None else self._delivery.parts.chunks.peek(readable.blob)
+        if grant is None or data is None:
+            return None
+        if derived is None:
+            return _Hit(readable, name, _NOTHING, grant, data, self._route)
+        derived.count()
+        granted = derived.granted(grant)
+        return _Hit(readable, derived.filename, derived.also, granted, data, derived.route)
+
+    async def _send(self, request: web.Request, hit: _Hit) -> web.StreamResponse:
+        delivery = self._delivery
+        answer, lines = delivery.whole_from_memory(
+            request, hit.readable, hit.filename, hit.grant, hit.also
+        )
+        delivery.metrics.bytes_sent.inc(len(hit.data))
+        try:
+            if answer.write_whole(lines, hit.data):
+                await answer.drained()
+            return answer.finish()
+        except ConnectionError:
+            return answer.give_up()
