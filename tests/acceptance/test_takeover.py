@@ -218,4 +218,4 @@ def test_phones_that_change_their_replica(make_server: MakeServer, dsn: str) -> 
 @pytest.mark.full
 @pytest.mark.timeout(2400)
 def test_thousands_of_changes(make_server: MakeServer, dsn: str) -> None:
-    use_phones(make_server, dsn, takeovers=3000)
+    use_phones(make_server, dsn, takeovers=2000)
