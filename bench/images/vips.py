@@ -18,12 +18,12 @@ os.environ["VIPS_CONCURRENCY"] = "1"  # a picture is one core's here and there
 import pyvips  # reads that once, when it is loaded
 
 THREADS: Final = 2
-# As mediastore encodes; libvips' effort is 9 minus libaom's speed.
+# As mediastore encodes; libvips' effort is 9 minus libaom's speed, and Pillow filters PNGs.
 SAVED: Final = {
     "jpg": ".jpg[Q=80,optimize_coding=true,keep=none]",
     "webp": ".webp[Q=78,effort=4,keep=none]",
     "avif": ".avif[Q=60,effort=1,keep=none]",
-    "png": ".png[compression=6,keep=none]",
+    "png": ".png[compression=6,filter=all,keep=none]",
 }
 
 
