@@ -71,6 +71,7 @@ async def pictured(service: Service, key: str, id_: str) -> dict[str, Any]:
 
 
 def looks(outcome: str, *services: Service) -> float:
+    """How many ended so; counted just after it is written what was found."""
     return sum(service.sample("picture_probes_total", outcome=outcome) for service in services)
 
 
@@ -128,7 +129,7 @@ async def test_a_damaged_picture_has_a_code_and_its_upload_is_unharmed(
     url = f"/v1/objects/{made['id']}/content"
     async with looker.client.get(url, headers=bearer(keys.acme)) as response:
         assert await response.read() == data
-    assert looks("failed", looker) == 1
+    await until(lambda: looks("failed", looker) == 1)
 
 
 async def test_content_that_is_no_picture_has_none(
@@ -167,7 +168,7 @@ async def test_the_same_bytes_are_looked_at_once(
         pictures = [jpeg(300, 200, seed) for seed in range(3)]
         made = [(key, await upload(service, key, data)) for data in pictures for key in keys.both]
         shown = [await pictured(service, key, one["id"]) for key, one in made]
-        assert looks("done", looker, other) == 3
+        await until(lambda: looks("done", looker, other) == 3)
         assert [looks(outcome, looker, other) for outcome in ("put_off", "gone")] == [0, 0]
     assert shown[0::2] == shown[1::2]
     assert await states(connection) == {"done": 3}
@@ -348,11 +349,8 @@ async def test_when_it_was_taken_is_kept_for_tenants_that_want_it(
         await change_tenant(service.app[CATALOG], "public", {"keep_capture_time": True})
         kept = await upload(service, keys.public, taken())
 
-        async def is_looked_at_again() -> bool:
-            return await connection.fetchval(probe) is not None
-
-        await until(is_looked_at_again)
-        assert looks("done", other) == 2
+        await until(lambda: looks("done", other) == 2)
+        assert await connection.fetchval(probe) is not None
     async with running(looking) as fresh:  # policies are believed for a while
         shown = (await read(fresh, keys.public, kept["id"]))["picture"]
         assert shown["captured_at"] == "2026-02-03T04:05:06"
