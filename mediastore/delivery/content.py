@@ -17,10 +17,16 @@ from mediastore.delivery.allowed import AllowedReads
 from mediastore.delivery.chunks import Standing
 from mediastore.delivery.conditionals import Outcome, evaluate, range_applies
 from mediastore.delivery.granting import Grant
-from mediastore.delivery.headers import Asked, HeaderLines, HeaderRenderer, wanted_digest
+from mediastore.delivery.headers import (
+    Asked,
+    HeaderFields,
+    HeaderLines,
+    HeaderRenderer,
+    wanted_digest,
+)
 from mediastore.delivery.multipart import multipart
 from mediastore.delivery.ranges import ByteRange, parse_ranges
-from mediastore.delivery.readable import Fields, Readable
+from mediastore.delivery.readable import Readable
 from mediastore.delivery.reader import BlobReader, Piece, ReaderParts
 from mediastore.delivery.sending import Answer, DateLine
 from mediastore.errors import (
@@ -65,7 +71,7 @@ class Delivery:
         readable: Readable,
         filename: str | None,
         grant: Grant,
-        also: Fields = (),
+        also: HeaderFields = (),
     ) -> web.StreamResponse:
         """Answer a GET or HEAD of something that this client may read. `also` are header fields
         for any status.
@@ -109,7 +115,12 @@ class Delivery:
             return answer.give_up()
 
     def whole_from_memory(
-        self, request: web.Request, readable: Readable, filename: str, grant: Grant, also: Fields
+        self,
+        request: web.Request,
+        readable: Readable,
+        filename: str,
+        grant: Grant,
+        also: HeaderFields,
     ) -> tuple[Answer, bytes]:
         """For a GET without conditions, by a grant that needed no key: the answer, not yet begun,
         and its header lines. `also` as in `answer`.

@@ -51,22 +51,33 @@ class Granting:
         self._authenticator = authenticator
         self._unsigned_parameters = unsigned_parameters
 
+    async def grant(
+        self, request: web.Request, tenant: str, *, public: bool, free: bool = False
+    ) -> Grant:
+        """What allows it, asked at once, then by key. To be asked also for what is not there.
+
+        Raises as `by_key`.
+        """
+        found = self.at_once(request, tenant, public=public, free=free)
+        return await self.by_key(request, tenant) if found is None else found
+
     def at_once(
         self, request: web.Request, tenant: str, *, public: bool, free: bool = False
     ) -> Grant | None:
-        """What allows it without a key; nothing is waited for. `public`: the tenant is; `free`: the
-        URL has parameters that nobody but its maker has chosen, such as a transform that is no
-        named preset.
+        """What allows it without a key; nothing is waited for. `public` and `free` as in
+        `is_open`.
         """
-        if public and self.needs_no_signature(free=free):
+        if self.is_open(public=public, free=free):
             return OPEN
         url = request.rel_url
         query = url.raw_query_string
         return self.linked(tenant, url.raw_path, query) if query else None
 
-    def needs_no_signature(self, *, free: bool) -> bool:
-        """Of a public tenant. `free` as in `at_once`."""
-        return not free or self._unsigned_parameters
+    def is_open(self, *, public: bool, free: bool) -> bool:
+        """Without link or key. `public`: the tenant is; `free`: the URL has parameters that nobody
+        but its maker has chosen, such as a transform that is no named preset.
+        """
+        return public and (not free or self._unsigned_parameters)
 
     def linked(self, tenant: str, raw_path: str, query: str) -> Grant | None:
         """What the link of this path and query allows; both are percent-encoded, as they came."""
@@ -74,7 +85,7 @@ class Granting:
         return None if until is None else by_link(until)
 
     async def by_key(self, request: web.Request, tenant: str) -> Grant:
-        """What the request's key allows. To be asked also for what is not there.
+        """What the request's key allows.
 
         Raises NotFound without a key or for another tenant's, Unauthorized for a wrong one.
         """

@@ -60,6 +60,9 @@ _FILENAME_LENGTH_MAX = 255
 _ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187, attr-char, beside letters and digits
 
 
+HeaderFields = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What the headers of one content differ by."""
@@ -68,7 +71,7 @@ class Asked:
     grant: Grant
     digest: str | None = DIGEST
     """The algorithm of Repr-Digest; None for a client that wants none."""
-    also: tuple[tuple[str, str], ...] = ()
+    also: HeaderFields = ()
     """More fields, of answers of every status: Vary, Content-Location."""
 
 

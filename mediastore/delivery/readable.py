@@ -4,15 +4,19 @@ is made of it, which lives as long as it is believed that this may be read (INV-
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, TypeVar
+
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
 
 from mediastore.catalog.reading import ReadableContent
 from mediastore.delivery.granting import Grant
-from mediastore.delivery.headers import Asked, HeaderLines, HeaderRenderer
+from mediastore.delivery.headers import Asked, HeaderFields, HeaderLines, HeaderRenderer
 
 _KEPT_MAX = 16
 _ACCEPT_LENGTH_MAX = 256
-Fields = tuple[tuple[str, str], ...]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Readable:
     public: bool
     content: ReadableContent
     _kept: dict[Asked, HeaderLines] = field(default_factory=dict)
-    _kept_whole: dict[tuple[str, int | None, int | None, Fields], bytes] = field(
+    _kept_whole: dict[tuple[str, int | None, int | None, HeaderFields], bytes] = field(
         default_factory=dict
     )
     _derived: "dict[tuple[str, str | None], Derived]" = field(default_factory=dict)
@@ -38,13 +42,11 @@ class Readable:
         lines = self._kept.get(asked)
         if lines is None:
             lines = renderer.render(self.content, asked)
-            if len(self._kept) >= _KEPT_MAX:
-                self._kept.clear()
-            self._kept[asked] = lines
+            _keep(self._kept, asked, lines)
         return lines
 
     def whole_lines(
-        self, filename: str, grant: Grant, also: Fields, renderer: HeaderRenderer
+        self, filename: str, grant: Grant, also: HeaderFields, renderer: HeaderRenderer
     ) -> bytes:
         """As `lines` has them for a whole answer; `grant` is one that needed no key, which differ
         by their times alone. Found by what is quick to hash: that takes a tenth of a small answer.
@@ -53,22 +55,20 @@ class Readable:
         whole = self._kept_whole.get(key)
         if whole is None:
             whole = self.lines(Asked(filename, grant, also=also), renderer).whole
-            if len(self._kept_whole) >= _KEPT_MAX:
-                self._kept_whole.clear()
-            self._kept_whole[key] = whole
+            _keep(self._kept_whole, key, whole)
         return whole
 
-    def derived(self, path: str, accept: str) -> "Derived | None":
-        """What is known to be under `path`, relative to this one's URL, for such an Accept."""
-        return self._derived.get((path, None)) or self._derived.get((path, accept))
+    def derived(self, path: str, headers: CIMultiDictProxy[str]) -> "Derived | None":
+        """What is known to be under `path`, relative to this one's URL, for such a request."""
+        return self._derived.get((path, None)) or self._derived.get((path, _accept(headers)))
 
-    def keep_derived(self, path: str, accept: str | None, derived: "Derived") -> None:
-        """`accept`: what it was chosen by; None: it is the same for every one."""
-        if accept is not None and len(accept) > _ACCEPT_LENGTH_MAX:
-            return
-        if len(self._derived) >= _KEPT_MAX:
-            self._derived.clear()
-        self._derived[path, accept] = derived
+    def keep_derived(
+        self, path: str, headers: CIMultiDictProxy[str], derived: "Derived", *, varies: bool
+    ) -> None:
+        """`varies`: it was chosen by the request's Accept, and is what others like it get."""
+        accept = _accept(headers) if varies else None
+        if accept is None or len(accept) <= _ACCEPT_LENGTH_MAX:
+            _keep(self._derived, (path, accept), derived)
 
     def forget_derived(self) -> None:
         """Find out again."""
@@ -86,7 +86,7 @@ class Derived:
 
     readable: Readable
     filename: str
-    also: Fields
+    also: HeaderFields
     """Header fields of every answer."""
     free: bool
     """Its URL has parameters that anybody could make up; see Granting."""
@@ -104,3 +104,14 @@ class Derived:
         if grant.seconds_max is not None and grant.seconds_max <= self.seconds_max:
             return grant
         return replace(grant, seconds_max=self.seconds_max)
+
+
+def _accept(headers: CIMultiDictProxy[str]) -> str:
+    return ",".join(headers.getall(hdrs.ACCEPT, ()))
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    """A client can make up as many keys as it likes: all are forgotten when there are too many."""
+    if len(kept) >= _KEPT_MAX:
+        kept.clear()
+    kept[key] = value

@@ -71,9 +71,7 @@ async def media(request: web.Request) -> web.StreamResponse:
     readable = await delivery.allowed.blob(named["tenant"], named["blob"])
     granting, tenant = app[GRANTING], named["tenant"]
     public = readable is not None and readable.public
-    grant = granting.at_once(request, tenant, public=public)
-    if grant is None:
-        grant = await granting.by_key(request, tenant)
+    grant = await granting.grant(request, tenant, public=public)
     if readable is None:
         raise NotFound
     return await delivery.answer(request, readable, named["filename"], grant)

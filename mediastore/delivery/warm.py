@@ -15,7 +15,8 @@ from aiohttp import hdrs, web
 
 from mediastore.delivery.content import SMALL_BODY_BYTES, WANT_REPR_DIGEST, Delivery
 from mediastore.delivery.granting import OPEN, Grant, Granting
-from mediastore.delivery.readable import Fields, Readable
+from mediastore.delivery.headers import HeaderFields
+from mediastore.delivery.readable import Readable
 from mediastore.telemetry.requests import CLIENT_CLOSED_STATUS, RequestObserver
 
 # What needs no decoding. As in the route, a segment is anything without a slash.
@@ -36,15 +37,12 @@ _DECIDING: Final = (
 )
 
 
-_NOTHING: Final[Fields] = ()
-
-
 class _Hit(NamedTuple):
     """All that an answer needs; `data` is verified."""
 
     readable: Readable
     filename: str
-    also: Fields
+    also: HeaderFields
     grant: Grant
     data: bytes
     route: str
@@ -92,7 +90,7 @@ class WarmReads:
             return None
         derived = None
         if deeper is not None:
-            derived = source.derived(name, ",".join(headers.getall(hdrs.ACCEPT, ())))
+            derived = source.derived(name, headers)
             if derived is None:
                 return None
         readable = source if derived is None else derived.readable
@@ -100,13 +98,13 @@ class WarmReads:
             return None
         grant: Grant | None = OPEN
         free = derived is not None and derived.free
-        if not (source.public and self._granting.needs_no_signature(free=free)):
+        if not self._granting.is_open(public=source.public, free=free):
             grant = self._granting.linked(tenant, path, query or "")
         data = None if grant is None else self._delivery.parts.chunks.peek(readable.blob)
         if grant is None or data is None:
             return None
         if derived is None:
-            return _Hit(readable, name, _NOTHING, grant, data, self._route)
+            return _Hit(readable, name, (), grant, data, self._route)
         derived.count()
         granted = derived.granted(grant)
         return _Hit(readable, derived.filename, derived.also, granted, data, derived.route)

@@ -17,7 +17,8 @@ from mediastore.access.policies import Policies
 from mediastore.catalog.variants import Variant
 from mediastore.delivery.content import Delivery
 from mediastore.delivery.granting import Grant, Granting
-from mediastore.delivery.readable import Derived, Fields, Readable
+from mediastore.delivery.headers import HeaderFields
+from mediastore.delivery.readable import Derived, Readable
 from mediastore.errors import ContentDamaged, ContentMissing, MediastoreError, NotFound
 from mediastore.image_errors import BadTransform
 from mediastore.images.formats import AVIF, OUTPUTS, SYNONYMS, Output
@@ -101,7 +102,7 @@ class Serving:
 
     async def _answer(self, request: web.Request, filename: str) -> web.StreamResponse:
         named = request.match_info
-        again = await self._again(request, f"{named['transform']}/{filename}")
+        again = await self._again(request)
         if again is not None:
             return again
         address = read_address(named["transform"], filename)
@@ -124,20 +125,16 @@ class Serving:
             return await self._send(request, address, source, grant, wanted, variant)
         return await self._negotiated(request, address, source, grant, transform)
 
-    async def _again(self, request: web.Request, path: str) -> web.StreamResponse | None:
+    async def _again(self, request: web.Request) -> web.StreamResponse | None:
         """What was found out before, and is believed as long as its source; None: find out."""
         tenant = request.match_info["tenant"]
         source = self._delivery.allowed.believed_blob(tenant, request.match_info["blob"])
-        known = None if source is None else source.derived(path, _accept(request))
+        known = None if source is None else source.derived(_path(request), request.headers)
         if source is None or known is None:
             return None
-        grant = self._granting.at_once(request, tenant, public=source.public, free=known.free)
-        if grant is None:
-            grant = await self._granting.by_key(request, tenant)
+        grant = await self._granting.grant(request, tenant, public=source.public, free=known.free)
         try:
-            response = await self._delivery.answer(
-                request, known.readable, known.filename, known.granted(grant), known.also
-            )
+            response = await self._delivered(request, known, grant)
         except (ContentMissing, ContentDamaged):
             source.forget_derived()
             return None
@@ -149,14 +146,12 @@ class Serving:
         named = request.match_info
         tenant = named["tenant"]
         readable = await self._delivery.allowed.blob(tenant, named["blob"])
-        grant = self._granting.at_once(
+        grant = await self._granting.grant(
             request,
             tenant,
             public=readable is not None and readable.public,
             free=not isinstance(address.wanted, Named),
         )
-        if grant is None:
-            grant = await self._granting.by_key(request, tenant)
         if readable is None:
             raise NotFound
         return readable, grant
@@ -234,9 +229,9 @@ class Serving:
                 self._variants.forget(wanted)
             else:
                 if not provisional:  # the next one is to ask again whether there is a better one
-                    path = f"{request.match_info['transform']}/{request.match_info['filename']}"
-                    accept = _accept(request) if address.output is None else None
-                    source.keep_derived(path, accept, derived)
+                    source.keep_derived(
+                        _path(request), request.headers, derived, varies=address.output is None
+                    )
                 return response
         variant = await self._variants.make(wanted)
         derived = self._derived(address, source, wanted, variant)
@@ -252,7 +247,7 @@ class Serving:
     def _derived(
         self, address: Address, source: Readable, wanted: Wanted, variant: Variant
     ) -> Derived:
-        also: Fields = ()
+        also: HeaderFields = ()
         if address.output is None:
             also = (_VARY, ("Content-Location", address.path(wanted.output)))
         named = isinstance(address.wanted, Named)
@@ -274,8 +269,9 @@ class Serving:
         (self._metrics.hits if found else self._metrics.misses).inc()
 
 
-def _accept(request: web.Request) -> str:
-    return ",".join(request.headers.getall(hdrs.ACCEPT, ()))
+def _path(request: web.Request) -> str:
+    """Relative to the source's URL."""
+    return f"{request.match_info['transform']}/{request.match_info['filename']}"
 
 
 def _readable(source: Readable, variant: Variant, output: Output) -> Readable:
