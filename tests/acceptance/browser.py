@@ -2,18 +2,16 @@
 
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.pages import Pages, site
 from tests.acceptance.server import STOP_TIMEOUT_SECONDS, Server
 from tests.acceptance.uploaders import CLIENTS, TIMEOUT_SECONDS, node
 
@@ -38,55 +36,14 @@ class Job:
     reload_after_chunks: int = 0
 
 
-class Site:
-    """The page's own server: the script, the job, the files; and what the page says at the end."""
-
-    def __init__(self, port: int, script: Path, job: Job, files: Sequence[Path]) -> None:
-        answers = {
-            "/": ("text/html", HTML),
-            "/page.js": ("text/javascript", script.read_bytes()),
-            "/job": ("application/json", json.dumps(asdict(job)).encode()),
-            **{f"/files/{file.name}": ("image/x-test", file.read_bytes()) for file in files},
-        }
-        self.loads = 0
-        self._results: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, answers))
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def say(self, result: bytes) -> None:
-        self._results.put(json.loads(result))
-
-    def result(self) -> dict[str, Any]:
-        """Wait for the page. Raises queue.Empty when it never says anything."""
-        return self._results.get(timeout=TIMEOUT_SECONDS)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def _handler(site: Site, answers: Mapping[str, tuple[str, bytes]]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            kind, body = answers.get(self.path, ("", b""))
-            site.loads += self.path == "/"
-            self.send_response(200 if kind else 404)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            site.say(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    return Handler
+def _pages(script: Path, job: Job, files: Sequence[Path]) -> Pages:
+    """The script, the job, the files."""
+    return {
+        "/": ("text/html", HTML),
+        "/page.js": ("text/javascript", script.read_bytes()),
+        "/job": ("application/json", json.dumps(asdict(job)).encode()),
+        **{f"/files/{file.name}": ("image/x-test", file.read_bytes()) for file in files},
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +65,11 @@ class Browser:
         endpoint = f"{through or server.url}/v1/uploads"
         names = [file.name for file in files]
         told = Job(client, endpoint, job.pop("key", server.key), names, **job)
-        site = Site(self.port, self.script, told, files)
-        try:
-            with chromium(self.folder / "profile", self.origin):
-                return site.result(), site.loads
-        finally:
-            site.close()
+        with site(self.port) as own:
+            own.pages = _pages(self.script, told, files)
+            with chromium(self.folder / "profile", [self.origin]):
+                said = own.posted.get(timeout=TIMEOUT_SECONDS)
+                return json.loads(said), own.asked.count("/")
 
 
 def bundled(folder: Path) -> Path:
@@ -125,14 +81,27 @@ def bundled(folder: Path) -> Path:
 
 
 @contextmanager
-def chromium(profile: Path, url: str) -> Iterator[None]:
+def chromium(
+    profile: Path,
+    arguments: Sequence[str],
+    *,
+    through: Sequence[str] = (),
+    descriptors: Sequence[int] = (),
+) -> Iterator[None]:
+    """A new Chromium with a new profile, until the end of the block. `through` is a command that
+    begins it and that inherits `descriptors`.
+    """
     program = shutil.which("chromium")
     assert program, "this test needs chromium"
-    command = [program, *QUIET, f"--user-data-dir={profile}", url]
-    log = profile.with_suffix(".log")
-    with log.open("wb") as output:
+    command = [*through, program, *QUIET, f"--user-data-dir={profile}", *arguments]
+    with profile.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=descriptors,
+            start_new_session=True,
         )
     try:
         yield

@@ -12,6 +12,7 @@ import pytest
 
 from bench.processes import ACCESS_KEY, SECRET_KEY
 from mediastore.local.postgres import postgres_processes
+from tests.acceptance.pages import Site, site
 from tests.acceptance.server import Server, dev_server, gone_is_fine, run_command
 from tests.conftest import DatabaseServer
 
@@ -55,12 +56,17 @@ def server(make_server: MakeServer) -> Server:
 @pytest.fixture(scope="module")
 def shared_server(database_server: DatabaseServer) -> Iterator[Server]:
     """As `server`, for all tests of a module: none may stop it or count what is in it."""
-    name = database_server.create()
-    with short_folder() as folder, servers_on(database_server.dsn(name), folder) as make:
+    with module_servers(database_server) as make:
         made = make(**SMALL_CHUNKS, MEDIASTORE_UPLOADS__SIZE_MAX_BYTES="10000000")
         made.start()
         yield made
-    database_server.drop(name)
+
+
+@pytest.fixture
+def own_site() -> Iterator[Site]:
+    """A customer's site, of another origin than the service's."""
+    with site() as own:
+        yield own
 
 
 @pytest.fixture
@@ -95,6 +101,15 @@ def short_folder() -> Iterator[Path]:
                 process.kill()
         shutil.rmtree(made, ignore_errors=True)
     assert left == [], "the test left a Postgres behind"
+
+
+@contextmanager
+def module_servers(database_server: DatabaseServer) -> Iterator[MakeServer]:
+    """As `make_server`, for fixtures of a module."""
+    name = database_server.create()
+    with short_folder() as folder, servers_on(database_server.dsn(name), folder) as make:
+        yield make
+    database_server.drop(name)
 
 
 @contextmanager

@@ -8,19 +8,15 @@ import fcntl
 import itertools
 import json
 import os
-import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from tests.acceptance.browser import QUIET
-from tests.acceptance.server import STOP_TIMEOUT_SECONDS
+from tests.acceptance.browser import chromium as chromium_process
 
 T = TypeVar("T")
 
@@ -118,7 +114,7 @@ class Browser:
 
 @dataclass(slots=True)
 class Tab:
-    """One tab. What is asked of it is about the page that `open` has opened last."""
+    """One tab. What is asked of it is about the page that `open` or `go` went to last."""
 
     browser: Browser
     session: str
@@ -127,19 +123,23 @@ class Tab:
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         return self.browser.call(method, session=self.session, **params)
 
+    def go(self, url: str) -> dict[str, Any]:
+        """Go there and wait for nothing: what becomes a download is never a page that is loaded."""
+        self.begin = self.browser.said
+        return self.call("Page.navigate", url=url)
+
     def open(self, url: str) -> None:
         """Go there and wait until the page, with all that it shows, is loaded."""
-        self.begin = self.browser.said
-        answer = self.call("Page.navigate", url=url)
+        answer = self.go(url)
         assert "errorText" not in answer, answer
         self.wait_for("Page.loadEventFired")
 
     def wait_for(self, method: str) -> dict[str, Any]:
-        """The first such event since `open`."""
+        """The first such event since then."""
         return self.browser.wait(lambda: next(self._named(method), None))
 
     def events(self, method: str) -> list[dict[str, Any]]:
-        """The parameters of all such events since `open`."""
+        """The parameters of all such events since then."""
         return list(self._named(method))
 
     def run(self, script: str) -> Any:
@@ -151,7 +151,7 @@ class Tab:
         return answer["result"].get("value")
 
     def loaded(self) -> list[Loaded]:
-        """Every answer since `open`."""
+        """Every answer since then."""
         asked = {
             event["requestId"]: event["request"]["headers"]
             for event in self._named("Network.requestWillBeSent")
@@ -177,8 +177,6 @@ class Tab:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
     """A new Chromium with a new profile."""
-    program = shutil.which("chromium")
-    assert program, "this test needs chromium"
     (reads, commands), (said, writes) = os.pipe(), os.pipe()
     # Chromium takes the descriptors 3 and 4, which may well be others of ours here: a shell, which
     # has nothing open there, gives it them.
@@ -186,22 +184,13 @@ def chromium(profile: Path) -> Iterator[Browser]:
     os.close(reads)
     os.close(writes)
     shell = f'exec "$@" 3<&{passed[0]} 4>&{passed[1]} {passed[0]}<&- {passed[1]}>&-'
-    command = [program, *QUIET, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-    with profile.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", shell, "bash", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=passed,
-            start_new_session=True,
-        )
-    for end in passed:
-        os.close(end)
-    browser = Browser(os.fdopen(commands, "wb"), os.fdopen(said, "rb"))
-    try:
-        yield browser
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(STOP_TIMEOUT_SECONDS)
-        browser.close()
+    through = ["bash", "-c", shell, "bash"]
+    with ExitStack() as last:
+        with chromium_process(
+            profile, ["--remote-debugging-pipe"], through=through, descriptors=passed
+        ):
+            for end in passed:
+                os.close(end)
+            browser = Browser(os.fdopen(commands, "wb"), os.fdopen(said, "rb"))
+            last.callback(browser.close)  # it listens until Chromium has ended
+            yield browser

@@ -1,5 +1,6 @@
 """A customer's web site for browser tests: pages of its own origin, and what was asked of it."""
 
+import queue
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ class Site:
         self.pages: Pages = {}
         self.asked: list[str] = []
         """Path and query of every request, unknown ones included."""
+        self.posted: queue.Queue[bytes] = queue.Queue()
+        """What pages say, in order."""
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
@@ -34,8 +37,9 @@ class Site:
 
 
 @contextmanager
-def site() -> Iterator[Site]:
-    made = Site(free_port())
+def site(port: int | None = None) -> Iterator[Site]:
+    """On a port of its own choice, unless its origin has to be known before."""
+    made = Site(free_port() if port is None else port)
     try:
         yield made
     finally:
@@ -54,7 +58,10 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            self.do_GET()
+            site.asked.append(self.path)
+            site.posted.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204)
+            self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass

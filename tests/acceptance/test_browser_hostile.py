@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import MakeServer, operate
 from tests.acceptance.devtools import Loaded, Tab, chromium
 from tests.acceptance.hostile import SVG_SIDES, hostile_files
-from tests.acceptance.pages import Site, site
+from tests.acceptance.pages import Site
 from tests.acceptance.server import Server
 
 pytestmark = pytest.mark.full
@@ -37,11 +37,6 @@ class Stage:
     site: Site
     careless: Mapping[str, str]
     served: Mapping[str, str]
-
-    def open(self, url: str) -> None:
-        """By itself. A download is not a page, so no end of loading can be waited for."""
-        self.tab.begin = self.tab.browser.said
-        self.tab.call("Page.navigate", url=url)
 
     def show(self, tag: str) -> None:
         """Inside of a page of the site."""
@@ -71,12 +66,6 @@ class Stage:
 
 
 @pytest.fixture
-def own_site() -> Iterator[Site]:
-    with site() as own:
-        yield own
-
-
-@pytest.fixture
 def server(make_server: MakeServer) -> Server:
     made = make_server()
     assert made.config is not None
@@ -100,9 +89,9 @@ def stage(server: Server, own_site: Site, folder: Path) -> Iterator[Stage]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_it_does_not_run_when_it_is_opened(stage: Stage, name: str) -> None:
-    stage.open(stage.careless[name])
+    stage.tab.go(stage.careless[name])
     stage.wait_until_ran(CARELESS)
-    stage.open(stage.served[name])
+    stage.tab.go(stage.served[name])
     assert_attachment(stage.answer(stage.served[name]))
     assert_silent(stage)
 

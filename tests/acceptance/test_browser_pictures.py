@@ -21,9 +21,9 @@ from mediastore.images.srcset import srcset
 from mediastore.images.transform import Transform
 from mediastore.links import media_path, round_up_expiry, sign_link, tenant_link_secret
 from tests import pictures
-from tests.acceptance.conftest import servers_on, short_folder
+from tests.acceptance.conftest import module_servers
 from tests.acceptance.devtools import Loaded, Tab, chromium
-from tests.acceptance.pages import Site, site
+from tests.acceptance.pages import Site
 from tests.acceptance.server import Server
 from tests.conftest import DatabaseServer
 
@@ -94,15 +94,13 @@ class Gallery:
 
 @pytest.fixture(scope="module")
 def server(database_server: DatabaseServer) -> Iterator[Server]:
-    name = database_server.create()
-    with short_folder() as folder, servers_on(database_server.dsn(name), folder) as make:
+    with module_servers(database_server) as make:
         made = make(
             MEDIASTORE_LINKS__KEYS=json.dumps([{"id": KEY_ID, "secret": SECRET}]),
             MEDIASTORE_IMAGES__PROVISIONAL_SECONDS=str(PROVISIONAL_SECONDS),
         )
         made.start()
         yield made
-    database_server.drop(name)
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +118,14 @@ def uploaded(server: Server) -> list[Picture]:
 
 
 @pytest.fixture
-def gallery(server: Server, uploaded: list[Picture], folder: Path) -> Iterator[Gallery]:
+def gallery(
+    server: Server, uploaded: list[Picture], own_site: Site, folder: Path
+) -> Iterator[Gallery]:
     """Its cache is off, so that each look asks the service."""
-    with site() as own, chromium(folder / "profile") as browser:
+    with chromium(folder / "profile") as browser:
         tab = browser.tab()
         tab.call("Network.setCacheDisabled", cacheDisabled=True)
-        yield Gallery(server, uploaded, own, tab)
+        yield Gallery(server, uploaded, own_site, tab)
 
 
 def coloured(number: int) -> Image.Image:

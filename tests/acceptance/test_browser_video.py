@@ -12,7 +12,7 @@ from PIL import Image
 from tests import films
 from tests.acceptance.conftest import MakeServer, operate
 from tests.acceptance.devtools import Loaded, Tab, chromium
-from tests.acceptance.pages import Site, site
+from tests.acceptance.pages import Site
 from tests.acceptance.server import Server
 
 pytestmark = pytest.mark.full
@@ -40,12 +40,6 @@ RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 @pytest.fixture(scope="module")
 def film() -> bytes:
     return films.film(FRAMES)
-
-
-@pytest.fixture
-def own_site() -> Iterator[Site]:
-    with site() as own:
-        yield own
 
 
 @pytest.fixture

@@ -17,7 +17,14 @@ from tests.ietf_client import Answer, Cut, IetfClient, Interim, path_of
 
 HTTP_1_1 = ("proxy_http_version 1.1", 'proxy_set_header Connection ""')
 BUFFERING = ["proxy_request_buffering on", "proxy_request_buffering off"]
-
+WITHOUT_104 = [
+    *(("off", version, directives) for version in (6, 8, None) for directives in ((), HTTP_1_1)),
+    # The default breaks nothing: a client that sends no version gets none, nor does nginx as it is
+    # by itself: HTTP/1.0.
+    ("matching", None, ()),
+    ("matching", None, HTTP_1_1),
+    ("matching", 8, ()),
+]
 
 pytestmark = pytest.mark.full
 
@@ -33,33 +40,16 @@ def served(make_server: MakeServer, interim: str) -> Server:
 
 
 @pytest.mark.parametrize("buffering", BUFFERING)
-@pytest.mark.parametrize("directives", [(), HTTP_1_1], ids=["1.0", "1.1"])
-@pytest.mark.parametrize("version", [6, 8, None])
+@pytest.mark.parametrize(("interim", "version", "directives"), WITHOUT_104)
 async def test_without_104_everything_works_through_nginx(
     make_server: MakeServer,
     folder: Path,
+    interim: str,
     version: int | None,
     directives: tuple[str, ...],
     buffering: str,
 ) -> None:
-    server = served(make_server, "off")
-    with nginx(folder, server.port, buffering, *directives) as port:
-        assert await everything(server, client_of(server, version, port)) == []
-
-
-@pytest.mark.parametrize("buffering", BUFFERING)
-@pytest.mark.parametrize(
-    ("version", "directives"), [(None, ()), (None, HTTP_1_1), (8, ())], ids=["", "1.1", "numbered"]
-)
-async def test_the_default_breaks_nothing_behind_nginx(
-    make_server: MakeServer,
-    folder: Path,
-    version: int | None,
-    directives: tuple[str, ...],
-    buffering: str,
-) -> None:
-    """A client that sends no version gets no 104, nor does nginx as it is by itself: HTTP/1.0."""
-    server = served(make_server, "matching")
+    server = served(make_server, interim)
     with nginx(folder, server.port, buffering, *directives) as port:
         assert await everything(server, client_of(server, version, port)) == []
 

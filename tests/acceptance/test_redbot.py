@@ -11,7 +11,7 @@ import pytest
 
 from bench.processes import program
 from tests import pictures
-from tests.acceptance.conftest import operate, servers_on, short_folder
+from tests.acceptance.conftest import module_servers, operate
 from tests.acceptance.server import Server
 from tests.conftest import DatabaseServer
 
@@ -29,14 +29,12 @@ REFUSED = {"STATUS_BAD_REQUEST"}  # that it was asked for nonsense, which is so
 
 @pytest.fixture(scope="module")
 def server(database_server: DatabaseServer) -> Iterator[Server]:
-    name = database_server.create()
-    with short_folder() as folder, servers_on(database_server.dsn(name), folder) as make:
+    with module_servers(database_server) as make:
         made = make(MEDIASTORE_IMAGES__PRESETS='{"small": "fit-100x0"}')
         assert made.config is not None
         operate(made.config, "tenant", "set", "acme", "public=true", "cors_origins=https://a.test")
         made.start()
         yield made
-    database_server.drop(name)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping
 
 import pytest
 from aiohttp import web
@@ -55,6 +56,15 @@ async def both(service: Service, watched: Watched, request: bytes) -> tuple[byte
     watched.answered.clear()
     answered = await service.raw(request)
     return _steady(expected), _steady(answered), bool(watched.answered)
+
+
+async def growth(
+    service: Service, request: bytes, names: Mapping[str, Mapping[str, str]]
+) -> dict[str, float]:
+    """How much each metric, named with its labels, grows by one request."""
+    before = {name: service.sample(name, **labels) for name, labels in names.items()}
+    await service.raw(request)
+    return {name: service.sample(name, **labels) - before[name] for name, labels in names.items()}
 
 
 def _steady(answer: bytes) -> bytes:

@@ -9,7 +9,7 @@ from mediastore.app_keys import OBSERVER
 from mediastore.settings import Settings
 from tests.integration.delivery.conftest import Keys
 from tests.integration.service import Service, bearer, settings_on, upload
-from tests.integration.warm import KEY, Watched, both, get, signed
+from tests.integration.warm import KEY, Watched, both, get, growth, signed
 
 BODY = b"a small picture, of one chunk" * 20
 WARM, LEFT = True, False
@@ -167,24 +167,17 @@ async def test_it_is_counted_as_any_other(keys: Keys, service: Service, watched:
     request = get(made["links"]["media"])
     await service.raw(request)
 
-    async def grown() -> dict[str, float]:
-        names: dict[str, dict[str, str]] = {
-            "requests_total": {"method": "GET", "route": ROUTE, "status": "200"},
-            "request_seconds_count": {"method": "GET", "route": ROUTE},
-            "bytes_sent_total": {},
-            "chunk_cache_requests_total": {"outcome": "hit"},
-            "requests_in_progress": {},
-        }
-        before = {name: service.sample(name, **labels) for name, labels in names.items()}
-        await service.raw(request)
-        return {
-            name: service.sample(name, **labels) - before[name] for name, labels in names.items()
-        }
-
+    names: dict[str, dict[str, str]] = {
+        "requests_total": {"method": "GET", "route": ROUTE, "status": "200"},
+        "request_seconds_count": {"method": "GET", "route": ROUTE},
+        "bytes_sent_total": {},
+        "chunk_cache_requests_total": {"outcome": "hit"},
+        "requests_in_progress": {},
+    }
     watched.off = True
-    application = await grown()
+    application = await growth(service, request, names)
     watched.off = False
-    assert await grown() == application
+    assert await growth(service, request, names) == application
     assert application["requests_total"] == application["request_seconds_count"] == 1
     assert application["bytes_sent_total"] == len(BODY)
 

@@ -9,7 +9,7 @@ import pytest
 from mediastore.settings import Settings
 from tests.integration.images.conftest import IMAGES, Keys
 from tests.integration.service import Service, bearer, running, settings_on, upload
-from tests.integration.warm import KEY, Watched, both, get, signed
+from tests.integration.warm import KEY, Watched, both, get, growth, signed
 from tests.pictures import encoded, photo
 
 WARM, LEFT = True, False
@@ -156,24 +156,16 @@ async def test_it_is_counted_as_any_other(
     request = get(f"/media/public/{made['blob']}/preset-card/p.webp")
     for _ in range(2):
         await service.raw(request)
-
-    async def grown() -> dict[str, float]:
-        names: dict[str, dict[str, str]] = {
-            "requests_total": {"method": "GET", "route": ROUTE, "status": "200"},
-            "bytes_sent_total": {},
-            "variant_lookups_total": {"outcome": "hit"},
-        }
-        before = {name: service.sample(name, **labels) for name, labels in names.items()}
-        await service.raw(request)
-        return {
-            name: service.sample(name, **labels) - before[name] for name, labels in names.items()
-        }
-
+    names: dict[str, dict[str, str]] = {
+        "requests_total": {"method": "GET", "route": ROUTE, "status": "200"},
+        "bytes_sent_total": {},
+        "variant_lookups_total": {"outcome": "hit"},
+    }
     watched.off = True
-    application = await grown()
+    application = await growth(service, request, names)
     watched.off = False
     watched.answered.clear()
-    assert await grown() == application
+    assert await growth(service, request, names) == application
     assert watched.answered
     assert application["requests_total"] == 1
     assert application["variant_lookups_total"] == 1
