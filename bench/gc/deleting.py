@@ -133,11 +133,11 @@ _TEXT = (
     "database) and of `mediastore-gc`'s collector with all of its guards, taking turns, each on a "
     "new MinIO and, for the collector, a durable Postgres, everything on one machine and disk; "
     "about {keys:,} keys a turn, two turns of each in a round, the second half in the other "
-    "order; medians of {rounds} rounds. Doomed: from a blob of garbage to doomed keys. Deleted: "
-    "from there to no key and no row. Both: one after the other, though a window lies between "
-    "them. Ratios are the medians of each round's, with the lowest and the highest. The objects "
-    "are as small as can be, so that the store has the least to do, which is the hardest case for "
-    "the ratio."
+    "order; rounds, of which medians are shown: {rounds}. Doomed: from a blob of garbage to doomed "
+    "keys. Deleted: from there to no key and no row. Both: one after the other, though a window "
+    "lies between them. Ratios are the medians of each round's, with the lowest and the "
+    "highest. The objects are as small as can be, so that the store has the least to do, which is "
+    "the hardest case for the ratio."
 )
 _HEAD = (
     "DeleteObjects at once, workers",
