@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.gc import audits, deleting, growth, load, queues, restic
+from bench.gc import audits, churn, deleting, growth, load, queues, restic
 from bench.gc.filling import Shape
 from bench.gc.readings import keep, kept
 from bench.gc.world import fill_folder
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--verbs", nargs="+", choices=audits.ROUNDS, default=list(audits.ROUNDS))
     part = parts.add_parser("load", help="uploads and reads beside a paced collection")
     part.add_argument("--rounds", type=int, default=3)
+    parts.add_parser("churn", help="a day of uploads and deletes")
     parts.add_parser("queues", help="a blob of 1 TB goes; a long drain")
     return parser
 
@@ -107,6 +108,11 @@ def _load(folder: Path, options: Options) -> tuple[str, str]:
     return "gc-load", load.section(rounds, f"python -m bench.gc load --rounds {options.rounds}")
 
 
+def _churn(folder: Path, _options: Options) -> tuple[str, str]:
+    day = asyncio.run(churn.measure(folder))
+    return "gc-churn", churn.section(day, "python -m bench.gc churn")
+
+
 def _queues(folder: Path, _options: Options) -> tuple[str, str]:
     huge, drains = asyncio.run(queues.measure(folder))
     return "gc-queues", queues.section(huge, drains, "python -m bench.gc queues")
@@ -118,6 +124,7 @@ PARTS: dict[str, Callable[[Path, Options], tuple[str, str]]] = {
     "restic": _restic,
     "audits": _audits,
     "load": _load,
+    "churn": _churn,
     "queues": _queues,
 }
 
